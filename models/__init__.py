@@ -1,0 +1,1 @@
+"""Everything about predicting from pixels; knows neither Ray nor HTTP."""

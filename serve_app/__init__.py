@@ -1,0 +1,1 @@
+"""Everything about answering a request: the Ray Serve application, its HTTP interface and its commands."""
