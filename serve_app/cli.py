@@ -1,0 +1,26 @@
+"""The `fashion-tagger` command; each group of commands is a module in `serve_app.commands`."""
+
+import typer
+
+from models.errors import TaggingError
+from serve_app.commands import data
+from serve_app.commands.console import err
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Finds the garments in a product photo and answers the catalogue attributes of each.",
+)
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """Run the command line; a refusal of ours is one sentence and exit status 1, never a traceback."""
+    try:
+        app()
+    except TaggingError as exc:
+        err.print(f"[bold red]error:[/] {exc.message}", highlight=False)
+        if exc.detail:
+            err.print(exc.detail, style="dim", highlight=False, markup=False)
+        raise SystemExit(1) from exc

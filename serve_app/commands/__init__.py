@@ -1,0 +1,1 @@
+"""The commands of `fashion-tagger`, one module a group; thin: parse, call, print."""
