@@ -1,0 +1,51 @@
+"""Pixels into what a network takes: normalisation, and the number format that the hardware is fastest with."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+_CPU_FLAGS_BF16 = ("avx512_bf16", "amx_bf16")
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Turn uint8 RGB into the zero-centred floats that every network here takes.
+
+    Args:
+        images: (B, H, W, 3) uint8 on any device.
+
+    Returns:
+        (B, 3, H, W) float32 in channels_last memory, the ImageNet mean taken off and divided by its deviation.
+
+    Raises:
+        ValueError: if the shape or type is another.
+    """
+    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != torch.uint8:
+        raise ValueError(f"images need to be (B, H, W, 3) uint8, got {tuple(images.shape)} {images.dtype}")
+    pixels = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last)
+    mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(1, 3, 1, 1) * 255
+    std = torch.tensor(IMAGENET_STD, device=images.device).view(1, 3, 1, 1) * 255
+    return pixels.sub_(mean).div_(std)
+
+
+def inference_dtype(device: torch.device) -> torch.dtype:
+    """The number format for inference: bfloat16 where the hardware computes in it, else float32.
+
+    A processor without native bfloat16 emulates it at about half the speed of float32.
+    """
+    if device.type == "cuda":
+        has_bf16 = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        has_bf16 = device.type == "cpu" and _cpu_has_bf16(Path("/proc/cpuinfo"))
+    return torch.bfloat16 if has_bf16 else torch.float32
+
+
+def _cpu_has_bf16(cpuinfo: Path) -> bool:
+    try:
+        with cpuinfo.open(encoding="utf-8") as lines:
+            flags = next((line for line in lines if line.startswith("flags")), "")
+    except OSError:  # no Linux
+        return False
+    return any(flag in _CPU_FLAGS_BF16 for flag in flags.split())
