@@ -1,0 +1,42 @@
+"""What the router has to know of a bundle; small, without weights, and sent to every router replica."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from models.ontology import Attribute, Ontology
+
+
+@dataclass(frozen=True)
+class BundleFacts:
+    """Identity, ontology and preprocessing of the bundle that answers.
+
+    Args:
+        name: of the bundle; `version` and `digest` (SHA-256 over its manifest) go with it.
+        ontology: the categories that have a classifier.
+        detector_long_side_px: long side of the canvas that the detector takes.
+        crop_size_px: side of the square that the classifiers take.
+        crop_pad_ratio: share of a box's own size around its crop.
+        threshold_by_attribute: category -> attribute -> score from which a value of several counts as seen.
+    """
+
+    name: str
+    version: str
+    digest: str
+    ontology: Ontology
+    detector_long_side_px: int
+    crop_size_px: int
+    crop_pad_ratio: float
+    threshold_by_attribute: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """name@version, as answers name it."""
+        return f"{self.name}@{self.version}"
+
+    def attributes_of(self, category: str) -> Mapping[str, Attribute]:
+        """Attributes of a category by name, in the order of the ontology."""
+        return self.ontology.categories[category].attributes
+
+    def threshold(self, category: str, attribute: str, default: float) -> float:
+        """Score from which a value of a several-valued attribute counts as seen."""
+        return self.threshold_by_attribute.get(category, {}).get(attribute, default)

@@ -1,0 +1,271 @@
+"""One photo through the stages: decode, detect, crop, classify; pure asyncio, the deployments come in as callables.
+
+One detector call per photo and one classifier call per category found. Every call has a deadline, and one that dies
+with its replica is made once more. A category whose classifier cannot answer is a stated part of the answer; a detector
+that cannot answer is an error.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import ParamSpec, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.colours import ColourShare, garment_colours
+from models.errors import TaggingError
+from models.images import crop_square, decode_image, detector_canvas, letterbox
+from models.types import AttributeScores, Box, Detection
+from serve_app.bundle_facts import BundleFacts
+from serve_app.config import TaggerArgs
+from serve_app.errors import DeadlineExceeded, DetectorUnavailable, ModelFailed, ModelUnavailable, ReplicaDied
+from serve_app.metrics import CROPS_PER_REQUEST, DETECTIONS, PARTIAL_ANSWERS, RETRIES, STAGE_DURATION, Meter
+from serve_app.query import TagOptions
+
+_log = logging.getLogger("ray.serve")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_COLOUR_ATTRIBUTE = "colour"
+_MIN_SIDE_PX = 1.0
+
+
+class Detect(Protocol):
+    """Calls a detector; cancelling the call cancels the work."""
+
+    async def __call__(self, canvas: NDArray[np.uint8], min_score: float, budget_s: float) -> Sequence[Detection]:
+        """Detections in pixels of the canvas, (h, w, 3) uint8."""
+
+
+class Classify(Protocol):
+    """Calls the classifier of one category; cancelling the call cancels the work."""
+
+    async def __call__(self, crops: NDArray[np.uint8], budget_s: float) -> Sequence[AttributeScores]:
+        """Scores of each of (N, S, S, 3) uint8 crops, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedGarment:
+    """A garment in pixels of the photo; `scores` is None where its classifier could not answer."""
+
+    detection: Detection
+    scores: AttributeScores | None
+    colours: tuple[ColourShare, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StageTimes:
+    """Seconds per stage and in all."""
+
+    decode_s: float
+    detect_s: float
+    classify_s: float
+    total_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedPhoto:
+    """Everything the stages found, best detections first."""
+
+    image_hw: tuple[int, int]
+    garments: tuple[TaggedGarment, ...]
+    times: StageTimes
+
+
+class Composer:
+    """Composes detector and classifiers for one photo at a time, any number of them concurrently.
+
+    Args:
+        args: limits and deadlines.
+        bundle: preprocessing and ontology.
+        detect: the detector.
+        classify_by_category: the classifier of each category.
+        threads: decode and crop here, so that the event loop stays free.
+        meter: records stages, garments, retries and partial answers.
+    """
+
+    def __init__(
+        self,
+        args: TaggerArgs,
+        bundle: BundleFacts,
+        detect: Detect,
+        classify_by_category: Mapping[str, Classify],
+        threads: Executor,
+        meter: Meter,
+    ) -> None:
+        self._args = args
+        self._bundle = bundle
+        self._detect_call = detect
+        self._classify_by_category = classify_by_category
+        self._threads = threads
+        self._meter = meter
+
+    async def tag(self, read_photo: Callable[[], tuple[bytes, str | None]], options: TagOptions) -> TaggedPhoto:
+        """Find and classify the garments of a photo.
+
+        Args:
+            read_photo: gives the file and its declared type; called in a thread.
+            options: what the caller wants.
+
+        Raises:
+            InputError: if the photo cannot be used.
+            DeadlineExceeded: if the time ran out before garments were found.
+            DetectorUnavailable: if no detector replica answers.
+            Overloaded: if the detector has too much waiting.
+            ModelFailed: if the detector raised.
+        """
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        deadline = begin + self._args.request_deadline_s
+        try:
+            async with asyncio.timeout_at(deadline):
+                image = await self._in_thread(self._decode, read_photo)
+                decoded = loop.time()
+                found = await self._find(image, options, deadline)
+        except TimeoutError as exc:
+            raise DeadlineExceeded(f"no answer within {self._args.request_deadline_s:g} s") from exc
+        detected = loop.time()
+        garments = await self._classify(image, found, deadline)
+        end = loop.time()
+        times = StageTimes(decoded - begin, detected - decoded, end - detected, end - begin)
+        self._record(times, garments)
+        return TaggedPhoto((image.shape[0], image.shape[1]), garments, times)
+
+    def _decode(self, read_photo: Callable[[], tuple[bytes, str | None]]) -> NDArray[np.uint8]:
+        data, content_type = read_photo()
+        return decode_image(
+            data,
+            max_bytes=self._args.max_image_bytes,
+            max_pixels=self._args.max_image_pixels,
+            content_type=content_type,
+        )
+
+    async def _find(self, image: NDArray[np.uint8], options: TagOptions, deadline: float) -> list[Detection]:
+        """Detections in pixels of the photo, best first; the whole photo where the caller named its category."""
+        height, width = image.shape[:2]
+        if options.category is not None:
+            return [Detection((0.0, 0.0, float(width), float(height)), 1.0, options.category)]
+        canvas_hw = detector_canvas((height, width), self._bundle.detector_long_side_px)
+        canvas, scale = await self._in_thread(letterbox, image, canvas_hw)
+        on_canvas = await self._call_detector(canvas, options.min_score, deadline)
+        found = [
+            Detection(box, detection.score, detection.category)
+            for detection in on_canvas
+            if detection.score >= options.min_score
+            and (options.categories is None or detection.category in options.categories)
+            and (box := _to_photo(detection.box, scale, (height, width))) is not None
+        ]
+        found.sort(key=lambda detection: -detection.score)
+        return found[: self._args.max_garments]
+
+    async def _call_detector(self, canvas: NDArray[np.uint8], min_score: float, deadline: float) -> Sequence[Detection]:
+        try:
+            return await self._with_retry(
+                "detect",
+                min(deadline, asyncio.get_running_loop().time() + self._args.detect_deadline_s),
+                lambda budget_s: self._detect_call(canvas, min_score, budget_s),
+            )
+        except ModelFailed:
+            raise
+        except ModelUnavailable as exc:
+            raise DetectorUnavailable("the detector cannot answer now; try again", exc.detail) from exc
+        except (TimeoutError, DeadlineExceeded) as exc:
+            if asyncio.get_running_loop().time() >= deadline:
+                raise TimeoutError from exc
+            raise DetectorUnavailable(
+                f"the detector did not answer within {self._args.detect_deadline_s:g} s; try again"
+            ) from exc
+
+    async def _classify(
+        self, image: NDArray[np.uint8], found: Sequence[Detection], deadline: float
+    ) -> tuple[TaggedGarment, ...]:
+        """One call per category, all at once; colours are measured meanwhile."""
+        if not found:
+            return ()
+        positions_by_category: dict[str, list[int]] = {}
+        for position, detection in enumerate(found):
+            positions_by_category.setdefault(detection.category, []).append(position)
+        crops = await self._in_thread(self._crop, image, found)
+        async with asyncio.TaskGroup() as tasks:
+            colours = tasks.create_task(self._in_thread(self._measure_colours, image, found))
+            answers = {
+                category: tasks.create_task(self._call_classifier(category, crops[positions], deadline))
+                for category, positions in positions_by_category.items()
+            }
+        scores: list[AttributeScores | None] = [None] * len(found)
+        for category, positions in positions_by_category.items():
+            for position, answer in zip(positions, answers[category].result() or [None] * len(positions), strict=True):
+                scores[position] = answer
+        return tuple(
+            TaggedGarment(detection, scores[position], colours.result()[position])
+            for position, detection in enumerate(found)
+        )
+
+    async def _call_classifier(
+        self, category: str, crops: NDArray[np.uint8], deadline: float
+    ) -> Sequence[AttributeScores] | None:
+        """Scores of the crops; None, with the reason in the log, if the classifier cannot answer."""
+        try:
+            answers = await self._with_retry(
+                "classify",
+                min(deadline, asyncio.get_running_loop().time() + self._args.classify_deadline_s),
+                lambda budget_s: self._classify_by_category[category](crops, budget_s),
+            )
+        except (TaggingError, TimeoutError) as exc:
+            _log.warning("the classifier of %s cannot answer: %r", category, exc)
+            return None
+        if len(answers) != len(crops):
+            _log.error("the classifier of %s gave %d answers for %d crops", category, len(answers), len(crops))
+            return None
+        return answers
+
+    async def _with_retry(self, stage: str, deadline: float, call: Callable[[float], Awaitable[_T]]) -> _T:
+        """Call within the deadline, once more if the replica dies; inference is idempotent."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout_at(deadline):
+            try:
+                return await call(deadline - loop.time())
+            except ReplicaDied as exc:
+                _log.warning("a replica died in stage %s, calling another: %r", stage, exc)
+                self._meter.count(RETRIES, stage=stage)
+                return await call(deadline - loop.time())
+
+    def _crop(self, image: NDArray[np.uint8], found: Sequence[Detection]) -> NDArray[np.uint8]:
+        """(N, S, S, 3) uint8."""
+        size_px, pad_ratio = self._bundle.crop_size_px, self._bundle.crop_pad_ratio
+        return np.stack([crop_square(image, detection.box, size_px, pad_ratio) for detection in found])
+
+    def _measure_colours(self, image: NDArray[np.uint8], found: Sequence[Detection]) -> list[tuple[ColourShare, ...]]:
+        measured = []
+        for detection in found:
+            attribute = self._bundle.attributes_of(detection.category).get(_COLOUR_ATTRIBUTE)
+            measured.append(garment_colours(image, detection.box, attribute.values) if attribute else ())
+        return measured
+
+    async def _in_thread(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
+
+    def _record(self, times: StageTimes, garments: Sequence[TaggedGarment]) -> None:
+        for stage, duration_s in (
+            ("decode", times.decode_s),
+            ("detect", times.detect_s),
+            ("classify", times.classify_s),
+            ("total", times.total_s),
+        ):
+            self._meter.observe(STAGE_DURATION, duration_s, stage=stage)
+        self._meter.observe(CROPS_PER_REQUEST, len(garments))
+        for garment in garments:
+            self._meter.count(DETECTIONS, category=garment.detection.category)
+            if garment.scores is None:
+                self._meter.count(PARTIAL_ANSWERS, category=garment.detection.category)
+
+
+def _to_photo(box: Box, scale: float, image_hw: tuple[int, int]) -> Box | None:
+    """Map a box from canvas to photo and clip it; None if nothing of it is in the photo."""
+    height, width = image_hw
+    x1, y1, x2, y2 = (side / scale for side in box)
+    x1, x2 = max(0.0, x1), min(float(width), x2)
+    y1, y2 = max(0.0, y1), min(float(height), y2)
+    return (x1, y1, x2, y2) if x2 - x1 >= _MIN_SIDE_PX and y2 - y1 >= _MIN_SIDE_PX else None

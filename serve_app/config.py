@@ -1,0 +1,60 @@
+"""TaggerArgs: what the application answers with, typed and checked before any replica starts."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+DEMO_BUNDLE = "demo"
+"""The name that stands for the bundle shipped in the package."""
+
+
+class TaggerArgs(BaseModel):
+    """What the application answers with; filled from `args:` in the Serve config.
+
+    How much of it runs (replicas, queue limits, CPUs, GPUs) is said under `deployments:` there.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bundle: str = Field(DEMO_BUNDLE, min_length=1, description="Path or fsspec URL of the bundle; 'demo': the shipped.")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="Where the models compute.")
+    num_threads: int = Field(2, ge=1, description="Torch threads of each model replica; set to its share of the cores.")
+    num_decode_threads: int = Field(2, ge=1, description="Threads of a router replica that decode and crop.")
+
+    min_score: float = Field(0.5, ge=0, le=1, description="Detections below it are dropped unless the caller says.")
+    min_several_score: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Values of a several-valued attribute below it are left out, if the bundle is mute.",
+    )
+    low_confidence_score: float = Field(0.5, ge=0, le=1, description="Best values below it are counted as unsure.")
+    max_garments: int = Field(20, ge=1, description="Garments tagged per photo at most, best scores first.")
+
+    request_deadline_s: float = Field(10.0, gt=0, description="From the last byte of the body to the answer.")
+    detect_deadline_s: float = Field(8.0, gt=0, description="The detector's share of it; after that 503.")
+    classify_deadline_s: float = Field(
+        6.0, gt=0, description="The classifiers' share of it; after that the garment is answered without attributes."
+    )
+    upload_deadline_s: float = Field(20.0, gt=0, description="From the first byte of the body to the last.")
+    stall_limit_s: float = Field(60.0, gt=0, description="A batch that computes longer marks its replica unhealthy.")
+
+    max_image_bytes: int = Field(20 * 2**20, ge=1024, description="Largest accepted image file.")
+    max_image_pixels: int = Field(40_000_000, ge=1024, description="Largest accepted width x height.")
+    detector_max_batch: int = Field(8, ge=1, description="Photos that the detector takes at once.")
+    classifier_max_batch: int = Field(16, ge=1, description="Crops that a classifier takes at once.")
+
+    @model_validator(mode="after")
+    def _stages_fit_the_request(self) -> Self:
+        for name in ("detect_deadline_s", "classify_deadline_s"):
+            if getattr(self, name) > self.request_deadline_s:
+                raise ValueError(f"{name} needs to be at most request_deadline_s, {self.request_deadline_s} s")
+        return self
+
+    @property
+    def bundle_uri(self) -> str:
+        """Where the bundle is read from, with the shipped one spelt out."""
+        if self.bundle == DEMO_BUNDLE:
+            return str(Path(__file__).parent.parent / "models" / "demo")
+        return self.bundle

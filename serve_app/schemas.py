@@ -1,0 +1,135 @@
+"""The public contract: request, response and error bodies of the HTTP interface, version 1."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Response(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ImageSource(_Request):
+    """A photo inside a JSON body: exactly one of the two."""
+
+    base64: str | None = Field(None, description="The image file in standard base64.")
+    url: str | None = Field(None, description="Address of the image file; refused unless the service allows it.")
+
+
+class TagRequest(_Request):
+    """JSON body of POST /v1/tag."""
+
+    image: ImageSource
+
+
+class Value(_Response):
+    """One value of an attribute."""
+
+    value: str
+    score: float = Field(ge=0, le=1)
+
+
+class Colour(_Response):
+    """A colour of the garment, measured on its own pixels."""
+
+    name: str
+    hex: str = Field(pattern=r"^#[0-9a-f]{6}$")
+    share: float = Field(ge=0, le=1, description="Share of the garment's pixels.")
+
+
+class Garment(_Response):
+    """A garment in the photo with its attributes."""
+
+    category: str
+    score: float = Field(ge=0, le=1)
+    box: tuple[float, float, float, float] = Field(
+        description="x1, y1, x2, y2 in pixels of the upright image, origin top-left."
+    )
+    status: Literal["ok", "classifier_unavailable"]
+    attributes: dict[str, list[Value]]
+    probabilities: dict[str, list[Value]] | None = Field(
+        None, description="Every value of every attribute, best first; only with include=probabilities."
+    )
+    colours: list[Colour]
+
+
+class ImageSize(_Response):
+    """Size of the upright image in pixels."""
+
+    width: int
+    height: int
+
+
+class Timing(_Response):
+    """Milliseconds per stage."""
+
+    decode: float
+    detect: float
+    classify: float
+    total: float
+
+
+class TagResponse(_Response):
+    """Answer of POST /v1/tag."""
+
+    request_id: str
+    bundle: str = Field(description="name@version of the bundle that answered.")
+    image: ImageSize
+    garments: list[Garment]
+    tags: list[str]
+    timing_ms: Timing
+
+
+class BundleResponse(_Response):
+    """Answer of GET /v1/bundle."""
+
+    name: str
+    version: str
+    digest: str
+    ontology: str = Field(description="name@version of its ontology.")
+    categories: list[str]
+
+
+class AttributeResponse(_Response):
+    """One attribute of a category."""
+
+    choice: Literal["single", "several"]
+    values: list[str]
+
+
+class CategoryResponse(_Response):
+    """One category with its attributes."""
+
+    attributes: dict[str, AttributeResponse]
+
+
+class OntologyResponse(_Response):
+    """Answer of GET /v1/ontology."""
+
+    name: str
+    version: str
+    categories: dict[str, CategoryResponse]
+
+
+class HealthResponse(_Response):
+    """Answer of GET /healthz and GET /readyz."""
+
+    status: Literal["ok", "ready"]
+
+
+class ErrorBody(_Response):
+    """What went wrong, for the caller."""
+
+    code: str
+    message: str
+    request_id: str
+
+
+class ErrorResponse(_Response):
+    """Body of every error, on every path."""
+
+    error: ErrorBody

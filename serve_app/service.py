@@ -1,0 +1,96 @@
+"""The tagging service: a request in, a response out; what the interface calls and the router deployment holds."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+
+from serve_app.answer import Answerer
+from serve_app.bundle_facts import BundleFacts
+from serve_app.compose import Composer
+from serve_app.config import TaggerArgs
+from serve_app.errors import DetectorUnavailable
+from serve_app.query import parse_query
+from serve_app.schemas import AttributeResponse, BundleResponse, CategoryResponse, OntologyResponse, TagResponse
+from serve_app.upload import receive_photo
+
+_READY_LIMIT_S = 2.0
+_READY_CACHE_S = 1.0
+
+
+class TaggingService:
+    """Answers the HTTP interface.
+
+    Args:
+        args: limits, deadlines and defaults.
+        bundle: what answers.
+        composer: finds and classifies garments.
+        answerer: writes the response.
+        ping_detector: returns when a detector replica answers.
+    """
+
+    def __init__(
+        self,
+        args: TaggerArgs,
+        bundle: BundleFacts,
+        composer: Composer,
+        answerer: Answerer,
+        ping_detector: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._args = args
+        self._bundle = bundle
+        self._composer = composer
+        self._answerer = answerer
+        self._ping_detector = ping_detector
+        self._ready_until = 0.0  # loop time
+
+    async def tag(self, request: Request, request_id: str) -> TagResponse:
+        """Tag the photo in a request; parameters are checked before the body is read."""
+        options = parse_query(request.query_params.multi_items(), self._bundle.ontology, self._args.min_score)
+        read_photo = await receive_photo(request, self._args.max_image_bytes, self._args.upload_deadline_s)
+        photo = await self._composer.tag(read_photo, options)
+        return self._answerer.response(photo, options, request_id)
+
+    def ontology(self) -> OntologyResponse:
+        """Categories, attributes and values of the bundle."""
+        ontology = self._bundle.ontology
+        return OntologyResponse(
+            name=ontology.name,
+            version=ontology.version,
+            categories={
+                category.name: CategoryResponse(
+                    attributes={
+                        attribute.name: AttributeResponse(choice=attribute.choice, values=list(attribute.values))
+                        for attribute in category.attributes.values()
+                    }
+                )
+                for category in ontology.categories.values()
+            },
+        )
+
+    def bundle(self) -> BundleResponse:
+        """Name, version and digest of the bundle."""
+        ontology = self._bundle.ontology
+        return BundleResponse(
+            name=self._bundle.name,
+            version=self._bundle.version,
+            digest=self._bundle.digest,
+            ontology=f"{ontology.name}@{ontology.version}",
+            categories=list(ontology.category_names),
+        )
+
+    async def check_ready(self) -> None:
+        """Raise DetectorUnavailable unless a detector replica answers; a good answer holds for a second.
+
+        Classifiers are not asked: without one the service answers all the same, and a probe must not wake a category
+        that has scaled to zero.
+        """
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._ready_until:
+            return
+        try:
+            async with asyncio.timeout(_READY_LIMIT_S):
+                await self._ping_detector()
+        except TimeoutError as exc:
+            raise DetectorUnavailable("no detector answers yet; try again") from exc
+        self._ready_until = loop.time() + _READY_CACHE_S

@@ -1,0 +1,200 @@
+"""The whole interface over ASGI, with fake models: bodies in every form, every error, one JSON for all of them."""
+
+import asyncio
+import base64
+import io
+import json
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from models.ontology import load_ontology
+from serve_app.answer import Answerer
+from serve_app.api import make_asgi
+from serve_app.compose import Composer
+from serve_app.config import TaggerArgs
+from serve_app.errors import ModelFailed, Overloaded
+from serve_app.service import TaggingService
+from tests.bad_requests import BAD_REQUESTS, BadRequestCase
+from tests.fakes import DRESS, FakeClassify, FakeDetect, FakeMeter, facts, photo_bytes
+
+PHOTO = photo_bytes((72, 96))
+PNG = {"content-type": "image/png"}
+
+
+class Bench:
+    """The application around fakes, and its client."""
+
+    def __init__(self, threads: ThreadPoolExecutor, **limits: Any) -> None:
+        self.meter = FakeMeter()
+        self.detect = FakeDetect([DRESS])
+        self.classify = {name: FakeClassify(name) for name in load_ontology().category_names}
+        self.is_ready = True
+        args = TaggerArgs.model_validate(limits)
+        composer = Composer(args, facts(), self.detect, self.classify, threads, self.meter)
+        answerer = Answerer(facts(), args.min_several_score, args.low_confidence_score, self.meter)
+        self.service = TaggingService(args, facts(), composer, answerer, self._ping)
+        transport = httpx.ASGITransport(make_asgi(self.service, self.meter))
+        self.client = httpx.AsyncClient(transport=transport, base_url="http://tagger")
+
+    async def _ping(self) -> None:
+        if not self.is_ready:
+            raise TimeoutError
+
+    @property
+    def num_model_calls(self) -> int:
+        return len(self.detect.canvases) + sum(len(fake.num_crops) for fake in self.classify.values())
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    with ThreadPoolExecutor(2) as threads:
+        yield Bench(threads)
+
+
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        pytest.param({"content": PHOTO, "headers": PNG}, id="raw"),
+        pytest.param({"content": PHOTO}, id="raw_undeclared"),
+        pytest.param({"content": PHOTO, "headers": {"content-type": "application/octet-stream"}}, id="raw_octets"),
+        pytest.param({"files": {"image": ("photo.png", PHOTO, "image/png")}}, id="multipart"),
+        pytest.param({"files": {"image": ("", PHOTO)}}, id="multipart_without_filename"),
+        pytest.param({"json": {"image": {"base64": base64.b64encode(PHOTO).decode()}}}, id="json"),
+    ],
+)
+async def test_every_form_of_body_is_the_same_photo(bench: Bench, request_of: dict[str, Any]) -> None:
+    response = await bench.client.post("/v1/tag", **request_of)
+    assert response.status_code == 200
+    body = response.json()
+    assert set(body) == {"request_id", "bundle", "image", "garments", "tags", "timing_ms"}
+    assert body["image"] == {"width": 72, "height": 96}
+    assert body["bundle"] == "fake@1.0.0"
+    assert body["request_id"] == response.headers["x-request-id"]
+    (garment,) = body["garments"]
+    assert set(garment) == {"category", "score", "box", "status", "attributes", "colours"}
+    assert (garment["category"], garment["status"], garment["box"]) == ("dress", "ok", [10.0, 10.0, 60.0, 90.0])
+    assert garment["attributes"]["neckline"] == [{"value": "round", "score": 0.9}]
+    assert garment["colours"] == [{"name": "red", "hex": "#b4282d", "share": 1.0}]
+    assert body["tags"][:2] == ["dress", "black"]
+    assert bench.meter.counts["tagger_requests", "ok"] == 1
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in BAD_REQUESTS])
+async def test_bad_requests_have_their_own_code_and_touch_no_model(bench: Bench, case: BadRequestCase) -> None:
+    response = await bench.client.request(case.method, case.path, **case.arguments)
+    assert (response.status_code, response.json()["error"]["code"]) == (case.status, case.code)
+    assert set(response.json()) == {"error"}
+    assert set(response.json()["error"]) == {"code", "message", "request_id"}
+    assert case.says in response.json()["error"]["message"]
+    assert response.json()["error"]["request_id"] == response.headers["x-request-id"]
+    assert bench.num_model_calls == 0
+
+
+async def test_query_parameters_reach_the_answer(bench: Bench) -> None:
+    query = {"category": "skirt", "attributes": "hemline", "top_k": 2, "include": "probabilities"}
+    garment = (await bench.client.post("/v1/tag", content=PHOTO, params=query)).json()["garments"][0]
+    assert garment["box"] == [0.0, 0.0, 72.0, 96.0]
+    assert [value["value"] for value in garment["attributes"]["hemline"]] == ["straight", "asymmetric"]
+    assert len(garment["probabilities"]["hemline"]) == 5
+    assert not bench.detect.canvases
+
+
+async def test_a_partial_answer_is_a_200_that_says_so(bench: Bench) -> None:
+    bench.classify["dress"].errors = [ModelFailed("the model failed", "ValueError: secret")]
+    response = await bench.client.post("/v1/tag", content=PHOTO)
+    assert response.status_code == 200
+    assert response.json()["garments"][0]["status"] == "classifier_unavailable"
+    assert response.json()["tags"] == ["dress"]
+    assert bench.meter.counts["tagger_requests", "partial"] == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        pytest.param(Overloaded("too much waits"), 503, "overloaded", id="overloaded"),
+        pytest.param(ModelFailed("m", "ValueError: secret"), 500, "internal", id="model"),
+        pytest.param(ZeroDivisionError("secret"), 500, "internal", id="bug"),
+    ],
+)
+async def test_our_failures_keep_their_details(bench: Bench, error: Exception, status: int, code: str) -> None:
+    bench.detect.errors = [error]
+    response = await bench.client.post("/v1/tag", content=PHOTO)
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+    assert ("retry-after" in response.headers) == (status == 503)
+    assert "secret" not in response.text and "Traceback" not in response.text
+    assert bench.meter.counts["tagger_requests", code] == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "is_kept"),
+    [
+        pytest.param("shop-42/a", True, id="usual"),
+        pytest.param("x" * 129, False, id="too_long"),
+        pytest.param("a b", False, id="with_a_space"),
+    ],
+)
+async def test_request_ids_of_callers_are_kept_if_harmless(bench: Bench, given: str, is_kept: bool) -> None:
+    body = (await bench.client.post("/v1/tag", content=PHOTO, headers={"x-request-id": given})).json()
+    assert (body["request_id"] == given) == is_kept
+
+
+async def test_ontology_bundle_and_health(bench: Bench) -> None:
+    ontology = (await bench.client.get("/v1/ontology")).json()
+    assert ontology == load_ontology().to_dict()
+    bundle = (await bench.client.get("/v1/bundle")).json()
+    assert (bundle["name"], bundle["version"], bundle["categories"]) == ("fake", "1.0.0", list(ontology["categories"]))
+    assert (await bench.client.get("/healthz")).json() == {"status": "ok"}
+
+
+async def test_readiness_follows_the_detector(bench: Bench) -> None:
+    bench.is_ready = False
+    response = await bench.client.get("/readyz")
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "detector_unavailable")
+    bench.is_ready = True
+    assert (await bench.client.get("/readyz")).json() == {"status": "ready"}
+
+
+async def test_a_body_that_never_ends_is_given_up() -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield PHOTO[:10]
+        await asyncio.Event().wait()
+
+    with ThreadPoolExecutor(1) as threads:
+        bench = Bench(threads, upload_deadline_s=0.1)
+        response = await bench.client.post("/v1/tag", content=body())
+    assert (response.status_code, response.json()["error"]["code"]) == (408, "upload_timeout")
+    assert bench.num_model_calls == 0
+
+
+async def test_a_body_without_a_length_is_counted(bench: Bench) -> None:
+    sent = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while sent < 100:
+            sent += 1
+            yield bytes(2**20)
+
+    response = await bench.client.post("/v1/tag", content=body())
+    assert (response.status_code, response.json()["error"]["code"]) == (413, "image_too_large")
+    assert sent == 21
+
+
+async def test_exif_orientation_turns_the_answer_upright(bench: Bench) -> None:
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (96, 72), (180, 40, 45)).save(buffer, "JPEG", exif=exif)
+    body = (await bench.client.post("/v1/tag", content=buffer.getvalue())).json()
+    assert body["image"] == {"width": 72, "height": 96}
+
+
+async def test_answers_are_json_without_surprises(bench: Bench) -> None:
+    text = (await bench.client.post("/v1/tag", content=PHOTO)).text
+    assert "null" not in text
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in the answer"))
