@@ -51,7 +51,7 @@ def paint(canvas: Canvas, garment: Garment, stages: tuple[Stage, ...], rng: np.r
 def _thread(cloth: Cloth) -> Field:
     if brightness_of(cloth) > 0.6:
         return cloth.base * np.float32(0.62)
-    return _THREADS[cloth.variant % 3 if cloth.pattern != "solid" else int(cloth.period * 1000) % 3]
+    return np.asarray(_THREADS[int(cloth.texture_period * 1000) % len(_THREADS)])
 
 
 def _seam_colour(cloth: Cloth) -> Field | None:
@@ -75,7 +75,7 @@ def _paint_piece(canvas: Canvas, garment: Garment, piece: Piece, rng: np.random.
     grid = _grid(window, placement, piece)
     hw = window.coverage.shape
     tall, wide = hw[0] / placement.scale_px, hw[1] / placement.scale_px
-    noise = soft_noise(rng, (hw[0], hw[1]), (int(tall * 2.2) + 2, int(wide * 4.5) + 2))
+    noise = soft_noise(rng, (hw[0], hw[1]), (int(tall * 2.0) + 2, int(wide * 4.5) + 2))
     grid = replace(grid, u=grid.u + 0.02 * noise, v=grid.v + 0.012 * noise)
     light = bulge(window.coverage, 0.34) + _fold_light(cloth, garment.crumple) * noise + np.float32(piece.light)
     if piece.folds is not None:
@@ -84,6 +84,8 @@ def _paint_piece(canvas: Canvas, garment: Garment, piece: Piece, rng: np.random.
     light = light + weave
     if cloth.gloss and cloth.texture != "leather":
         light = light + np.float32(0.22 * cloth.gloss) * np.exp(-(((noise - 0.5) / 0.25) ** 2))
+    if piece.light > -0.3:  # shade may play around the colour but not turn it into its darker neighbour
+        light = light - np.float32(min(0.0, float(light.mean()) + 0.05))
     weight = pattern_weight(cloth, grid) if piece.light > -0.3 else None
     if weight is None:
         colour = np.broadcast_to(cloth.base, (hw[0], hw[1], 3))
@@ -91,7 +93,9 @@ def _paint_piece(canvas: Canvas, garment: Garment, piece: Piece, rng: np.random.
     else:
         colour = cloth.base + (cloth.second - cloth.base) * weight[..., None]
         second = weight > 0.5
-    painted = light_up(colour, np.clip(light, -0.48, 0.42), brightness_of(cloth)).clip(0, 255)
+    painted = light_up(colour, np.clip(light, -0.5 if piece.light < -0.3 else -0.36, 0.42), brightness_of(cloth)).clip(
+        0, 255
+    )
     canvas.blend(window, painted, 1.0 if opacity is None else opacity, owner=garment.owner)
     if second is not None:
         where = window.slices

@@ -102,7 +102,7 @@ def pattern_weight(cloth: Cloth, grid: Grid) -> Field | None:
             "band": np.minimum(grid.y - cloth.split[0] + 0.12, cloth.split[1] - grid.y),
             "diagonal": grid.y - cloth.split[0] + 0.8 * grid.x,
         }[cloth.block]
-        return np.clip(distance * grid.unit_px + 0.5, 0.0, 1.0)
+        return np.asarray(np.clip(distance * grid.unit_px + 0.5, 0.0, 1.0), dtype=np.float32)
     cos, sin = np.float32(np.cos(cloth.turn)), np.float32(np.sin(cloth.turn))
     return tiles.look_up(
         cloth.pattern,
@@ -133,11 +133,14 @@ def relief(cloth: Cloth, grid: Grid, folds: Field) -> tuple[Field | float, Field
     if cloth.texture == "denim":
         return 0.13 * tiles.look_up("denim", 0, grid.u, grid.v, period, px) + 0.10 * folds, None
     if cloth.texture == "leather":
-        crease = np.exp(-(((folds - 0.35) / 0.16) ** 2)) + 0.8 * np.exp(-(((folds + 0.45) / 0.10) ** 2))
-        return 0.55 * crease - 0.16 + 0.02 * tiles.look_up("grain", 0, grid.u, grid.v, period * 2, px), None
+        gleam = np.clip((folds - 0.15) * 2.2, 0.0, 1.0) ** 2
+        crease = np.exp(-(((folds + 0.25) / 0.07) ** 2))
+        return 0.48 * gleam - 0.16 * crease - 0.05 + 0.02 * tiles.look_up(
+            "grain", 0, grid.u, grid.v, period * 2, px
+        ), None
     if cloth.texture == "lace":
         thread = tiles.look_up("lace", cloth.weave, grid.u, grid.v, period, px)
-        return 0.30 * (thread - 0.75), 0.35 + 0.65 * thread
+        return 0.34 * (thread - 0.7), 0.6 + 0.4 * thread
     if cloth.texture == "quilted":
         return 0.20 * tiles.look_up("quilted", cloth.weave, grid.u, grid.v, period, px), None
     return 0.012 * tiles.look_up("grain", 0, grid.u, grid.v, period * 2, px), None
@@ -156,7 +159,7 @@ def light_up(colour: Field, light: Field, brightness: float) -> Field:
     """
     absolute = np.float32(6.0 + 46.0 * max(0.0, 0.42 - brightness))
     light = light[..., None]
-    return colour * (1 + np.float32(0.75) * light) + absolute * light
+    return np.asarray(colour * (1 + np.float32(0.75) * light) + absolute * light, dtype=np.float32)
 
 
 def brightness_of(cloth: Cloth) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.rendering.canvas import Canvas
-from models.rendering.outlines import ANKLE_Y, Placement, Points, band, ellipse, join, mirror, points, smooth
+from models.rendering.outlines import ANKLE_Y, Placement, Points, along, band, ellipse, join, mirror, points, smooth
 from models.rendering.palette import Rgb
 from models.rendering.sleeves import Arm
 
@@ -99,6 +99,7 @@ def draw_body(canvas: Canvas, figure: Figure, placement: Placement) -> None:
     for sign in (-1.0, 1.0):
         bone = smooth([(0.04 * sign, 0.07), (0.16 * sign, 0.035), (0.30 * sign, 0.05)], 4)
         canvas.stroke((placement.to_px(bone),), None, max(0.8, 0.014 * placement.scale_px), 0.12)
+    draw_arms(canvas, figure, placement, 0.0)
     _draw_head(canvas, figure, placement)
 
 
@@ -155,10 +156,10 @@ def _draw_head(canvas: Canvas, figure: Figure, placement: Placement) -> None:
     canvas.fill(placement.to_px(cap), figure.hair, 0.3)
 
 
-def draw_arms(canvas: Canvas, figure: Figure, placement: Placement) -> None:
-    """Both arms with hands."""
+def draw_arms(canvas: Canvas, figure: Figure, placement: Placement, from_share: float = 0.3) -> None:
+    """Both arms with hands; what hangs in front of the trunk begins below the armpit, so it hides no armhole."""
     for sign, arm in zip((1.0, -1.0), figure.arms, strict=True):
-        outline = arm_outline(arm)
+        outline = arm_outline(arm, from_share)
         flip = np.array([sign, 1.0], dtype=np.float32)
         canvas.fill(placement.to_px(outline * flip), figure.skin, 0.32)
     draw_hands(canvas, figure, placement)
@@ -178,10 +179,9 @@ def draw_hands(canvas: Canvas, figure: Figure, placement: Placement) -> None:
         canvas.fill(placement.to_px(turned.astype(np.float32) * flip), figure.skin, 0.3)
 
 
-def arm_outline(arm: Arm) -> Points:
-    """The right arm without the hand."""
-    axis = smooth(arm.axis, 8)
-    widths = np.interp(np.linspace(0, 1, len(axis)), [0, 0.15, 0.5, 1], [0.09, 0.10, 0.08, 0.055]).astype(np.float32)
-    shoulder = ellipse(float(axis[0, 0]), float(axis[0, 1]) - 0.02, 0.095, 0.11, 12)
-    del shoulder
+def arm_outline(arm: Arm, from_share: float) -> Points:
+    """The right arm without the hand, from a share of its length on."""
+    share = np.linspace(from_share, 1.0, 17, dtype=np.float32)
+    axis = along(smooth(arm.axis, 8), share)
+    widths = np.interp(share, [0, 0.05, 0.15, 0.5, 1], [0.05, 0.085, 0.10, 0.08, 0.055]).astype(np.float32)
     return band(axis, widths)

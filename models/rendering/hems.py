@@ -1,6 +1,7 @@
 """The lower edge of tops, coats, dresses and skirts: straight, asymmetric, ruffled, slit."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.rendering.outlines import Points, join, mirror, points
 from models.rendering.sewing import Folds, Profile, Sewn
@@ -16,8 +17,9 @@ def hem_edge(kind: str, profile: Profile, y: float, rng: np.random.Generator, wa
         rng: decides details.
         waves: how much a wide skirt's edge undulates, 0 for none.
     """
-    share = np.linspace(1.0, -1.0, 41, dtype=np.float32)
+    share = np.linspace(1.0, -1.0, 41)
     half = float(profile.at(y))
+    heights: NDArray[np.float64]
     if kind == "asymmetric":
         drop = float(rng.uniform(0.45, 0.65))
         heights = y - drop * (share + 1) / 2 if rng.random() < 0.6 else y - drop * (1 - np.abs(share)) ** 1.3 * 1.1

@@ -8,7 +8,7 @@ from models.rendering.dresser import Garment, seen_share, spots_of
 from models.types import NOT_VISIBLE, Box, LabelledGarment
 
 _SEEN, _HIDDEN = 0.55, 0.2
-"""An attribute is labelled from the first share of its evidence on, not visible up to the second; between: unlabelled."""
+"""An attribute is labelled from the first share of its evidence on, not visible up to the second."""
 _MAIN_SHARE = 0.08
 """A second colour counts as a main one from this share of what one sees of the garment."""
 

@@ -18,6 +18,9 @@ CATEGORIES = ("top", "outerwear", "dress", "trousers", "skirt")
 _FAVOURED = {"solid": 2.5, "smooth": 1.5}
 """Values that shops show more often than others of the same attribute."""
 
+_USUAL = {"denim": ("blue", "navy", "blue", "black", "white", "grey"), "leather": ("black", "brown", "beige", "red")}
+"""Colours that cloth of a texture often has; all others occur as well."""
+
 
 def sample_look(category: Category, rng: np.random.Generator, **fixed: str) -> dict[str, str]:
     """One value for every attribute, evenly, in combinations that can be sewn.
@@ -54,6 +57,9 @@ def sew(category: str, look: dict[str, str], wearing: Wearing, rng: np.random.Ge
 def cloth_of(look: dict[str, str], sewn: Sewn, rng: np.random.Generator, avoid: set[str]) -> Cloth:
     """Cloth for a look, in a colour that the other garments of an outfit do not have."""
     names = [name for name in COLOUR_NAMES if name not in avoid] or list(COLOUR_NAMES)
+    usual = [name for name in _USUAL.get(look["texture"], ()) if name in names]
+    if usual and rng.random() < 0.4:
+        names = usual
     colour = names[int(rng.integers(len(names)))]
     cloth = sample_cloth(rng, colour, look["pattern"], look["texture"], sewn.top_y, sewn.hem_y)
     if look["pattern"] == "graphic" and sewn.motifs:

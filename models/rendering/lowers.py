@@ -47,7 +47,7 @@ def build_trousers(look: Mapping[str, str], rng: np.random.Generator) -> Sewn:
     right_leg = (axis[0] + (axis[1] - axis[0]) * rows).astype(np.float32)
     flip = np.array([-1.0, 1.0], dtype=np.float32)
     sewn.evidence["leg_shape"] = [right_leg, right_leg * flip]
-    ends = points(*((middle + wide * k, hem - 0.07) for k in (-0.3, 0.0, 0.3)))
+    ends = points(*((middle + wide * k, hem - 0.07) for k in (-0.22, 0.0, 0.22)))
     sewn.evidence["length"] = [ends, ends * flip]
     half = float(trunk.at(top))
     sewn.evidence["rise"] = [points(*((x * half, top + 0.06) for x in (-0.8, -0.5, -0.2, 0.2, 0.5, 0.8)))]
@@ -76,12 +76,12 @@ def _leg(shape: str, trunk: Profile, top: float, hem: float, rng: np.random.Gene
         out = 0.485
     centre = 0.247 + 0.02 * t * long
     if shape in ("wide", "flared"):
-        centre = np.maximum(centre, half - 0.03 * t)
+        centre = np.maximum(centre, half + 0.012 + 0.045 * t)
     side = trunk.side(top, 1.62, 8)
     side[:, 0] += (out - 0.49) * np.linspace(0, 1, 8)
     outer = np.stack([centre + half, y], axis=1)[1:]
     inner = np.stack([centre - half, y], axis=1)[1:]
-    inner[:, 0] = np.maximum(inner[:, 0], 0.006)
+    inner[:, 0] = np.maximum(inner[:, 0], 0.008 + 0.04 * t[1:])
     outer_curve = smooth(join(side.astype(np.float32), outer.astype(np.float32)), 3)
     outline = join(
         points((0.0, top + 0.03)), outer_curve, inner[::-1].astype(np.float32), points((0.0, CROTCH_Y + 0.03))
@@ -127,14 +127,16 @@ def build_skirt(look: Mapping[str, str], rng: np.random.Generator) -> Sewn:
     if silhouette == "pencil":
         profile = Profile.of((top, waist), (1.6, 0.485), (1.9, 0.48), (max(hem, 1.95), 0.41 - 0.02 * widen))
     elif silhouette == "a_line":
-        slope = 0.26 + 0.06 * widen
-        profile = Profile.of((top, waist), (1.3, 0.44), (4.1, 0.44 + slope * 2.8))
+        wide = 0.44 + (0.165 + 0.04 * widen) * (hem - 1.05) ** 0.75
+        profile = Profile.of((top, waist), (1.3, 0.45), (hem, wide), (hem + 0.3, wide + 0.03))
     else:
-        y = np.linspace(top, 4.1, 8)
-        reach = (0.66 + 0.12 * widen) if silhouette == "flared" else (0.40 + 0.06 * widen)
-        spread = waist + reach * (y - top) ** (0.75 if silhouette == "flared" else 0.8)
-        profile = Profile.of(*((float(a), min(1.3, float(b))) for a, b in zip(y, spread, strict=True)))
-        if silhouette == "flared":
+        long = hem - 1.05
+        is_flared = silhouette == "flared"
+        reach = (0.53 + 0.08 * widen) * long**0.45 if is_flared else (0.35 + 0.05 * widen) * long**0.55
+        share = np.linspace(0, 1, 8)
+        spread = waist + reach * share**0.85
+        profile = Profile.of(*((top + float(a) * (hem - top), float(b)) for a, b in zip(share, spread, strict=True)))
+        if is_flared:
             folds = Folds("drape", float(rng.integers(4, 7)), 0.30, top, profile, float(rng.uniform(0, 6)))
             waves = 0.055
         else:

@@ -50,7 +50,7 @@ def cut_neck(value: str, rng: np.random.Generator) -> Neck:
     )  # shirt_collar and collars of coats
 
 
-def finish_neck(sewn: Sewn, value: str, neck: Neck, is_worn: bool, hem_y: float, rng: np.random.Generator) -> None:
+def finish_neck(sewn: Sewn, value: str, neck: Neck, is_worn: bool, is_bare: bool, rng: np.random.Generator) -> None:
     """Sew the edge or the collar of a top or dress and record where the neckline shows."""
     whole = join(neck.edge, mirror(neck.edge)[1:])
     if not is_worn and value not in ("off_shoulder", "high_neck"):
@@ -70,7 +70,7 @@ def finish_neck(sewn: Sewn, value: str, neck: Neck, is_worn: bool, hem_y: float,
     inset[:, 0] *= 1.0 + 0.05 / max(neck.side[0], 0.1)
     if value != "off_shoulder" or rng.random() < 0.6:
         sewn.stitch(inset, "front")
-    if value == "off_shoulder" and rng.random() < 0.5:
+    if value == "off_shoulder" and (is_bare or rng.random() < 0.4):
         _add_frill(sewn, rng)
     sewn.seam(whole, "front", 0.016, 0.35)
     away = np.array([0.0, neck.depth * 0.35 - 0.1], dtype=np.float32)
@@ -149,27 +149,18 @@ def add_stand_collar(sewn: Sewn, depth: float, rng: np.random.Generator) -> None
 
 def add_hood(sewn: Sewn, depth: float, is_worn: bool, rng: np.random.Generator) -> None:
     """A hood: behind the neck on a figure, spread above the shoulders when laid flat."""
-    tall, wide = (0.22, 0.40) if is_worn else (float(rng.uniform(0.50, 0.62)), float(rng.uniform(0.33, 0.38)))
-    if is_worn:
-        shell = smooth(
-            [
-                (0.42, 0.14),
-                (0.40, -0.04),
-                (0.26, -tall),
-                (0.0, -tall - 0.04),
-                (-0.26, -tall),
-                (-0.40, -0.04),
-                (-0.42, 0.14),
-            ],
-            5,
-        )
-        sewn.add(shell, "back", light=-0.06)
-        fold = points((0.15, -0.13), (0.33, -0.08), (0.40, 0.10), (0.30, 0.24), (0.03, depth), (0.10, 0.08))
+    tall, wide = float(rng.uniform(0.50, 0.62)), float(rng.uniform(0.33, 0.38))
+    if is_worn and rng.random() < 0.5:
+        inner = _raise_hood(sewn, depth)
+    elif is_worn:
+        right = smooth([(0.0, -0.50), (0.26, -0.42), (0.40, -0.16), (0.42, 0.14)], 5)
+        sewn.add(join(right, mirror(right)), "back", light=-0.08)
+        fold = points((0.13, -0.16), (0.36, -0.16), (0.43, 0.06), (0.32, 0.24), (0.03, depth), (0.10, 0.08))
         for outline in (fold, mirror(fold)):
             smooth_outline = smooth(outline, 4, closed=True)
             sewn.add(smooth_outline, "front", light=0.06, shadow=0.4)
             sewn.seam(smooth_outline, "front", 0.02, 0.45)
-        inner = points((0.22, -0.04), (0.32, 0.03), (0.32, 0.13), (0.24, 0.18), (0.2, 0.08))
+        inner = points((0.22, -0.06), (0.33, 0.0), (0.33, 0.12), (0.24, 0.18), (0.2, 0.08))
     else:
         shell = smooth(
             [
@@ -208,3 +199,14 @@ def add_hood(sewn: Sewn, depth: float, is_worn: bool, rng: np.random.Generator) 
     for x in (-0.07, 0.07):
         sewn.seam(points((x, depth * 0.7), (x * 1.2, depth + 0.32)), "front", 0.028, 0.5)
     sewn.evidence["collar"] = [join(inner, mirror(inner))]
+
+
+def _raise_hood(sewn: Sewn, depth: float) -> Points:
+    """The hood drawn over the head, open for the face; returns where it shows on the right."""
+    outer = smooth([(0.0, -1.0), (0.24, -0.9), (0.34, -0.55), (0.32, -0.1), (0.24, 0.14), (0.02, depth + 0.04)], 6)
+    face = smooth([(0.02, depth), (0.13, 0.0), (0.19, -0.25), (0.19, -0.55), (0.12, -0.74), (0.0, -0.79)], 6)
+    half = join(outer, face)
+    for outline in (half, mirror(half)):
+        sewn.add(outline, "front", light=0.03, shadow=0.35)
+    sewn.seam(join(face, mirror(face)), "front", 0.03, 0.5)
+    return points((0.25, -0.1), (0.26, -0.4), (0.23, -0.7), (0.1, -0.88), (0.2, 0.06))

@@ -24,7 +24,9 @@ def draw_background(rng: np.random.Generator, image_hw: tuple[int, int], floor_y
     height, width = image_hw
     kind = rng.choice(5, p=[0.28, 0.22, 0.22, 0.13, 0.15])
     light = oklch_to_rgb(float(rng.uniform(0.72, 0.98)), float(rng.uniform(0, 0.03)), float(rng.uniform(0, 360)))
-    first = light if rng.random() < 0.65 else any_colour(rng)
+    if rng.random() < 0.3:
+        light = oklch_to_rgb(float(rng.uniform(0.92, 1.0)), float(rng.uniform(0, 0.01)), 80.0)
+    first = light if rng.random() < 0.68 else any_colour(rng)
     row = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
     column = np.linspace(0, 1, width, dtype=np.float32)[None, :, None]
     rgb: NDArray[np.float32] = np.broadcast_to(first, (height, width, 3)).astype(np.float32)

@@ -23,7 +23,7 @@ Progress = Callable[[int, int], None]
 """Called with (photos done, photos in all)."""
 
 _JPEG_QUALITY = 88
-_SHAPES = (((4, 3), 0.70), ((1, 1), 0.15), ((3, 4), 0.15))
+_SHAPES, _SHAPE_SHARES = ((4, 3), (1, 1), (3, 4)), (0.70, 0.15, 0.15)
 
 
 def render_photo(
@@ -71,8 +71,7 @@ def _embedded() -> Ontology:
 
 
 def _image_hw(rng: np.random.Generator, long_side_px: int) -> tuple[int, int]:
-    shapes, shares = zip(*_SHAPES, strict=True)
-    tall, wide = shapes[int(rng.choice(len(shapes), p=shares))]
+    tall, wide = _SHAPES[int(rng.choice(len(_SHAPES), p=_SHAPE_SHARES))]
     return long_side_px * tall // max(tall, wide), long_side_px * wide // max(tall, wide)
 
 

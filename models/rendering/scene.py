@@ -17,11 +17,11 @@ from models.rendering.uppers import Wearing
 _WORN_SHARES = {"top": 0.13, "outerwear": 0.26, "dress": 0.27, "trousers": 0.16, "skirt": 0.18}
 _LAID_SHARES = {"top": 0.17, "outerwear": 0.24, "dress": 0.22, "trousers": 0.20, "skirt": 0.17}
 _HIDEABLE = {
-    "top": ("neckline", "sleeve_length", "length"),
+    "top": ("neckline", "sleeve_length", "sleeve_length", "length"),
     "outerwear": ("collar", "sleeve_length", "length", "closure", "closure"),
     "dress": ("neckline", "sleeve_length", "length", "silhouette"),
-    "trousers": ("length", "leg_shape", "rise"),
-    "skirt": ("length", "silhouette", "hemline"),
+    "trousers": ("length", "leg_shape"),
+    "skirt": ("hemline", "silhouette", "silhouette"),
 }
 
 
@@ -144,7 +144,7 @@ def _top_over(lower: Garment | None, rng: np.random.Generator) -> dict[str, str]
     """Which top goes with trousers or a skirt: short ones show the waist, long ones would hide short trousers."""
     if lower is None:
         return {}
-    if lower.category == "trousers" and rng.random() < 0.6:
+    if lower.category == "trousers" and rng.random() < 0.68:
         return {"length": "cropped"}
     if lower.look["length"] in ("shorts", "mini"):
         return {"length": "regular" if rng.random() < 0.6 else "cropped"}
@@ -219,7 +219,7 @@ def _fit(
     x1, y1, x2, y2 = cell
     scale = min((x2 - x1) / (high[0] - low[0]), (y2 - y1) / (high[1] - low[1])) * float(rng.uniform(0.66, 0.96))
     shift_x, shift_y = rng.uniform(-0.5, 0.5, 2)
-    if may_crop and rng.random() < 0.16:
+    if may_crop and rng.random() < 0.14:
         scale *= float(rng.uniform(1.15, 1.6))
         shift_x, shift_y = rng.uniform(-0.9, 0.9), rng.choice([-1.0, 1.0]) * rng.uniform(0.6, 1.0)
     free_x, free_y = abs(x2 - x1 - scale * (high[0] - low[0])), abs(y2 - y1 - scale * (high[1] - low[1]))
@@ -233,7 +233,7 @@ def hide_parts(scene: Scene, is_worn: bool) -> None:
     """Lay things over parts of some garments, each over what shows one attribute."""
     rng = scene.rng
     for garment in scene.garments:
-        if rng.random() > (0.30 if is_worn else 0.34):
+        if rng.random() > (0.24 if is_worn else 0.32) * (0.6 if garment.category in ("skirt", "top") else 1.0):
             continue
         targets = [name for name in _HIDEABLE[garment.category] if name in garment.look]
         name = targets[int(rng.integers(len(targets)))]

@@ -86,15 +86,16 @@ def _add_sleeve(
     first_outer, first_inner = (3, 9) if share < 0.5 else (2, 7)
     cap = points(hole.tip, (hole.tip[0] + 0.045, hole.tip[1] + (0.0 if is_puff else 0.06)))
     if is_puff:
-        cap = points(hole.tip, (hole.tip[0] + 0.08, hole.tip[1] - 0.07))
+        cap = points(hole.tip, (hole.tip[0] + 0.06, hole.tip[1] - 0.05))
     # the armpit stays where the body has it, so the inner edge starts from there
     underarm = points(hole.underarm)
     below = inner[first_inner:][inner[first_inner:, 1] > hole.underarm[1] - 0.10]
     below = below if len(below) else inner[-2:]
-    start = points(hole.neck) if cut == "raglan" else points()
-    upper_edge = smooth(join(cap, outer[first_outer::2], outer[-1:]), 3)
-    tuck = points((hole.underarm[0] - 0.10, hole.underarm[1] - 0.16))
-    outline = join(start, upper_edge, below[::-1], underarm, tuck)
+    line = _armhole_line(cut, hole)
+    rounded = outer[first_outer:-1]
+    rounded = rounded[rounded[:, 1] > hole.tip[1] - (0.10 if is_puff else -0.03)]
+    upper_edge = smooth(join(cap, rounded[::2], outer[-1:]), 3)
+    outline = join(upper_edge, below[::-1], underarm, line[::-1])
     turn = float(np.arctan2(axis[-1, 0] - axis[0, 0], axis[-1, 1] - axis[0, 1]))
     across = (axis[-1] - axis[-3]) / max(float(np.linalg.norm(axis[-1] - axis[-3])), 1e-6)
     folds = _sleeve_folds(cut, axis)
@@ -109,6 +110,14 @@ def _add_sleeve(
     )
     _sew(sewn, cut, hole, flip, t, axis, outer, inner, across)
     _prove(sewn, cut, hole, flip, axis, share)
+
+
+def _armhole_line(cut: str, hole: Armhole) -> Points:
+    """The seam between sleeve and body, from the top to the underarm."""
+    middle = (hole.tip[1] + hole.underarm[1]) / 2
+    if cut == "raglan":
+        return smooth([hole.neck, (hole.tip[0] - 0.13, middle), hole.underarm], 8)
+    return smooth([hole.tip, (hole.tip[0] - 0.045, middle), hole.underarm], 8)
 
 
 def _sleeve_folds(cut: str, axis: Points) -> Folds | None:
@@ -130,12 +139,9 @@ def _sew(
     inner: Points,
     across: Points,
 ) -> None:
-    if cut == "raglan":
-        line = smooth([hole.neck, (hole.tip[0] - 0.13, 0.30), hole.underarm], 8)
-        sewn.seam(line * flip, "sleeve", 0.026, 0.55)
-    else:
-        line = smooth([hole.tip, (hole.tip[0] - 0.045, 0.30), hole.underarm], 8)
-        sewn.seam(line * flip, "sleeve", 0.02, 0.45)
+    line = _armhole_line(cut, hole)
+    width, strength = (0.026, 0.55) if cut == "raglan" else (0.02, 0.45)
+    sewn.seam(line * flip, "sleeve", width, strength)
     if cut == "puff":
         for k in np.linspace(0.1, 0.9, 6):
             at = line[int(k * (len(line) - 1))]
@@ -149,7 +155,7 @@ def _sew(
 
 def _prove(sewn: Sewn, cut: str, hole: Armhole, flip: Points, axis: Points, share: float) -> None:
     whole = along(axis, np.linspace(0.45, 0.96, 14).astype(np.float32)) * flip
-    upper = along(axis, np.linspace(0.05, 0.6, 12).astype(np.float32)) * flip
+    upper = along(axis, np.linspace(0.2, 0.7, 12).astype(np.float32)) * flip
     sewn.evidence.setdefault("sleeve_length", []).append(whole)
     shows = whole if cut == "bell" else upper
     sewn.evidence.setdefault("sleeve_type", []).append(shows)

@@ -32,7 +32,7 @@ def look_up(kind: str, variant: int, u: Field, v: Field, period: float, unit_px:
     tile = _tile(kind, variant, side)
     column = (u * (side / period) + side * 4096).astype(np.int32) & (side - 1)
     row = (v * (side / period) + side * 4096).astype(np.int32) & (side - 1)
-    return tile[row, column]
+    return np.asarray(tile[row, column], dtype=np.float32)
 
 
 @cache
@@ -55,7 +55,7 @@ def _tile(kind: str, variant: int, side: int) -> Field:
 
 
 def _axes() -> tuple[Field, Field]:
-    ramp = (np.arange(_SIDE, dtype=np.float32) + 0.5) / _SIDE
+    ramp = ((np.arange(_SIDE) + 0.5) / _SIDE).astype(np.float32)
     return ramp[None, :], ramp[:, None]
 
 
@@ -73,11 +73,11 @@ def _stripes(variant: int) -> Field:
 def _checks(variant: int) -> Field:
     across, down = _axes()
     if variant == 0:
-        return ((across < 0.5) ^ (down < 0.5)).astype(np.float32)
+        return np.asarray((across < 0.5) ^ (down < 0.5), dtype=np.float32)
     if variant == 1:
-        return ((across < 0.2) | (down < 0.2)).astype(np.float32)
+        return np.asarray((across < 0.2) | (down < 0.2), dtype=np.float32)
     thin = ((across > 0.62) & (across < 0.70)) | ((down > 0.62) & (down < 0.70))
-    return ((across < 0.3) | (down < 0.3) | thin).astype(np.float32)
+    return np.asarray((across < 0.3) | (down < 0.3) | thin, dtype=np.float32)
 
 
 def _dots(variant: int) -> Field:
@@ -132,15 +132,15 @@ def _knit(variant: int) -> Field:
         x, y = (across * 2) % 1.0, (down * 2) % 1.0
         slant = (y + np.abs(x - 0.5) * 1.2) % 1.0
         groove = np.exp(-(((np.abs(x - 0.5) - 0.5) / 0.10) ** 2)) + 0.7 * np.exp(-(((x - 0.5) / 0.07) ** 2))
-        return (0.75 * np.sin(2 * np.pi * slant) - 0.9 * groove + 0.2).astype(np.float32)
+        return np.asarray(0.75 * np.sin(2 * np.pi * slant) - 0.9 * groove + 0.2, dtype=np.float32)
     if variant == 1:  # ribs, 2 in a tile
         rib = np.cos(4 * np.pi * across)
-        return (0.95 * rib - 0.25 + 0.25 * np.sin(16 * np.pi * down) * (rib > 0)).astype(np.float32)
+        return np.asarray(0.95 * rib - 0.25 + 0.25 * np.sin(16 * np.pi * down) * (rib > 0), dtype=np.float32)
     strand = 0.5 + 0.19 * np.sin(2 * np.pi * down)  # a cable between two ribs
     other = 0.5 - 0.19 * np.sin(2 * np.pi * down)
     cable = np.maximum(np.exp(-(((across - strand) / 0.10) ** 2)), np.exp(-(((across - other) / 0.10) ** 2)))
     side_rib = np.exp(-(((np.minimum(across, 1 - across)) / 0.06) ** 2))
-    return (1.5 * np.maximum(cable, side_rib) - 0.75 + 0.15 * np.sin(16 * np.pi * down)).astype(np.float32)
+    return np.asarray(1.5 * np.maximum(cable, side_rib) - 0.75 + 0.15 * np.sin(16 * np.pi * down), dtype=np.float32)
 
 
 def _twill(variant: int) -> Field:
@@ -148,7 +148,7 @@ def _twill(variant: int) -> Field:
     rng = np.random.default_rng(3 + variant)
     slub = rng.normal(0, 1, (16, _SIDE)).astype(np.float32).repeat(_SIDE // 16, axis=0)
     line = np.sin(2 * np.pi * (across * 12 + down * 12))
-    return (0.6 * line + 0.42 * slub).astype(np.float32)
+    return np.asarray(0.6 * line + 0.42 * slub, dtype=np.float32)
 
 
 def _grain(variant: int) -> Field:
@@ -187,7 +187,7 @@ def _quilt(variant: int) -> Field:
         away = np.broadcast_to(np.minimum(down, 1 - down) * 2, (_SIDE, _SIDE))
     pillow = 1 - np.exp(-away / 0.22)
     slope = 0.35 * np.cos(2 * np.pi * down) if variant else 0.0
-    return (1.5 * pillow - 1.05 - 1.0 * np.exp(-((away / 0.06) ** 2)) + slope).astype(np.float32)
+    return np.asarray(1.5 * pillow - 1.05 - 1.0 * np.exp(-((away / 0.06) ** 2)) + slope, dtype=np.float32)
 
 
 @cache

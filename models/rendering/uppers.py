@@ -15,9 +15,9 @@ from models.rendering.sleeves import Arm, Armhole, add_sleeves, prove_no_sleeves
 Look = Mapping[str, str]
 """Attribute -> value of one garment (colour aside)."""
 
-_TOP_HEM = {"cropped": (0.84, 0.98), "regular": (1.44, 1.64), "long": (2.05, 2.35)}
+_TOP_HEM = {"cropped": (0.84, 0.98), "regular": (1.42, 1.58), "long": (1.84, 2.0)}
 _COAT_HEM = {"short": (1.02, 1.16), "hip": (1.56, 1.78), "knee": (2.65, 2.90), "long": (3.40, 3.75)}
-DRESS_HEM = {"mini": (2.10, 2.32), "knee": (2.78, 2.95), "midi": (3.30, 3.48), "maxi": (3.86, 4.0)}
+DRESS_HEM = {"mini": (2.26, 2.42), "knee": (2.80, 2.96), "midi": (3.30, 3.48), "maxi": (3.86, 4.0)}
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,17 @@ def build_dress(look: Look, wearing: Wearing, rng: np.random.Generator) -> Sewn:
     elif silhouette == "shift":
         profile = Profile.of((0.3, 0.49), (0.6, 0.50), (hem, 0.56 + 0.04 * widen))
     elif silhouette == "a_line":
-        slope = 0.22 + 0.06 * widen
-        profile = Profile.of((0.3, 0.40), (0.6, 0.41), (1.05, 0.45), (hem, 0.45 + slope * (hem - 1.05)))
+        wide = 0.45 + (0.21 + 0.04 * widen) * (hem - 1.05) ** 0.75
+        profile = Profile.of((0.3, 0.40), (0.6, 0.41), (1.05, 0.46), (hem, wide), (hem + 0.3, wide + 0.03))
     else:
-        y = np.linspace(1.05, 4.1, 8)
-        spread = 0.335 + (0.52 + 0.08 * widen) * (y - 1.05) ** 0.72
+        y = np.linspace(1.05, hem, 8)
+        wide = (0.52 + 0.08 * widen) * (hem - 1.05) ** 0.5
+        spread = 0.335 + wide * ((y - 1.05) / (hem - 1.05)) ** 0.82
         profile = Profile.of(
             (0.3, 0.415),
             (0.6, 0.415),
             (0.95, 0.345),
-            *((float(a), min(1.25, float(b))) for a, b in zip(y, spread, strict=True)),
+            *((float(a), float(b)) for a, b in zip(y, spread, strict=True)),
         )
         folds = Folds("drape", float(rng.integers(5, 9)), 0.22, 1.05, profile, float(rng.uniform(0, 6)))
         waves = 0.035
@@ -161,9 +162,8 @@ def _trunk(
     under = (float(profile.at(0.55)), 0.50 + (0.06 * ease if not is_bare else 0.0))
     if off:
         tip = (0.46, 0.37)
-        armhole = points(under) if is_bare else smooth([tip, (0.44, 0.45), under], 5)
-    else:
-        armhole = smooth([tip, (tip[0] - (0.045 if not is_bare else 0.02), 0.30), under], 6)
+    inward = 0.02 if is_bare else -0.02  # below a sleeve the body reaches a little further
+    armhole = points(under) if off and is_bare else smooth([tip, (tip[0] - inward, (tip[1] + under[1]) / 2), under], 6)
     edge = finish_hem(sewn, hem_kind, profile, hem, rng, waves)
     corner = float(edge[0, 1])
     right = join(neck.edge[::-1], armhole, profile.side(under[1] + 0.03, max(corner, under[1] + 0.1)))
@@ -172,13 +172,13 @@ def _trunk(
     _open_or_whole(sewn, look, join(right, edge, mirror(left)), hem, profile, rng, folds)
     necklines_value = neck_value if not is_coat or look["collar"] == "collarless" else ""
     if necklines_value:
-        necklines.finish_neck(sewn, necklines_value, neck, wearing.is_worn, hem, rng)
+        necklines.finish_neck(sewn, necklines_value, neck, wearing.is_worn, is_bare, rng)
         if is_coat:
             sewn.evidence["collar"] = sewn.evidence.pop("neckline")
     elif not wearing.is_worn:
         sewn.add(join(neck.edge, mirror(neck.edge)[1:]), "back", light=-0.34)
     if is_bare:
-        prove_no_sleeves(sewn, armhole[1:-1] if not off else points((0.36, 0.5), (0.37, 0.55)))
+        prove_no_sleeves(sewn, armhole[1:-1] if not off else points((0.40, 0.5), (0.42, 0.55)))
         if not off:
             sewn.seam(armhole, "body", 0.02, 0.4)
             sewn.seam(mirror(armhole), "body", 0.02, 0.4)
