@@ -1,0 +1,43 @@
+"""Example answers for the documentation: objects of the schema classes, so none can contradict its schema."""
+
+from serve_app.schemas import (
+    AttributeResponse,
+    BundleResponse,
+    CategoryResponse,
+    Colour,
+    Garment,
+    ImageSize,
+    OntologyResponse,
+    TagResponse,
+    Timing,
+    Value,
+)
+
+TAG_EXAMPLE = TagResponse(
+    request_id="5f0c2a8e6d1b4f7c9e3a1d2b4c6f8a90",
+    bundle="demo@1.0.0",
+    image=ImageSize(width=800, height=1200),
+    garments=[
+        Garment(
+            category="dress",
+            score=0.97,
+            box=(122.5, 96.0, 655.0, 1130.5),
+            status="ok",
+            attributes={
+                "colour": [Value(value="red", score=0.88)],
+                "neckline": [Value(value="v_neck", score=0.91)],
+            },
+            probabilities=None,
+            colours=[Colour(name="red", hex="#b3282d", share=0.81)],
+        )
+    ],
+    tags=["dress", "red", "v neck"],
+    timing_ms=Timing(decode=3.1, detect=41.0, classify=22.7, total=69.4),
+)
+_DRESS = CategoryResponse(
+    attributes={"neckline": AttributeResponse(choice="single", values=["round", "v_neck", "not_visible"])}
+)
+ONTOLOGY_EXAMPLE = OntologyResponse(name="garments", version="1.0", categories={"dress": _DRESS})
+BUNDLE_EXAMPLE = BundleResponse(
+    name="demo", version="1.0.0", digest="sha256:9f2c", ontology="garments@1.0", categories=["dress"]
+)

@@ -1,0 +1,260 @@
+"""The OpenAPI document, generated from the schema classes and the table of errors, and the page that shows it.
+
+pydantic writes every schema; this module only says which class stands where. Examples are objects of the same classes,
+so none can contradict its schema.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, TypeAdapter
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from models import errors as model_errors
+from models.image_headers import ACCEPTED_TYPES
+from serve_app import errors
+from serve_app.errors import INTERNAL_MESSAGE, RETRY_AFTER_S_BY_CODE, STATUS_BY_CODE
+from serve_app.examples import BUNDLE_EXAMPLE, ONTOLOGY_EXAMPLE, TAG_EXAMPLE
+from serve_app.schemas import ErrorBody, ErrorResponse, HealthResponse, ImageSource, TagRequest
+from serve_app.web import page_endpoint
+
+Json = dict[str, Any]
+
+INTERFACE_VERSION = "1.0"
+"""Grows with the interface, not with the package."""
+
+_ERRORS: tuple[type[model_errors.TaggingError], ...] = (
+    errors.BadRequest,
+    errors.KeyMissing,
+    errors.KeyRefused,
+    errors.NotFound,
+    errors.MethodNotAllowed,
+    errors.UploadTimeout,
+    model_errors.ImageTooLarge,
+    model_errors.UnsupportedImageType,
+    model_errors.ImageUnreadable,
+    model_errors.ImageTruncated,
+    errors.RateLimited,
+    errors.Overloaded,
+    errors.DetectorUnavailable,
+    errors.DeadlineExceeded,
+)
+MEANING_BY_CODE = {error.code: (error.__doc__ or "").splitlines()[0] for error in _ERRORS} | {
+    "internal": f"{INTERNAL_MESSAGE[0].upper()}{INTERNAL_MESSAGE[1:]}."
+}
+"""What every error code means, in the words of its class."""
+
+_KEY = ("key_missing", "key_refused")
+_ALWAYS = ("internal",)
+_NOWHERE = ("not_found", "method_not_allowed")
+"""Answered on paths and methods that do not exist, so by no operation."""
+
+_ABOUT = f"""Finds the garments in a product photo and answers the catalogue attributes of each.
+
+Every answer carries a `request_id`; send your own in the `X-Request-Id` header. Every error, on every path, has the
+same body and one of these codes:
+
+{{codes}}
+
+A request for an unknown path answers {STATUS_BY_CODE["not_found"]}, one with an unknown method
+{STATUS_BY_CODE["method_not_allowed"]}."""
+
+
+class TagParameters(BaseModel):
+    """Query of POST /v1/tag; every parameter may be left out."""
+
+    min_score: float = Field(ge=0, le=1, description="Garments that score lower are left out.", examples=[0.5])
+    top_k: int = Field(ge=1, le=100, description="Values answered per attribute, best first.", examples=[3])
+    categories: list[str] = Field(
+        min_length=1,
+        description="Only garments of these categories; names as in GET /v1/ontology.",
+        examples=[["dress"]],
+    )
+    attributes: list[str] = Field(min_length=1, description="Only these attributes.", examples=[["colour", "neckline"]])
+    category: str = Field(
+        description="The photo shows one garment of this category: skip detection and tag the whole photo. "
+        "Not together with `categories`.",
+        examples=["dress"],
+    )
+    include: list[Literal["probabilities"]] = Field(
+        min_length=1,
+        description="`probabilities`: every value of every attribute besides.",
+        examples=[["probabilities"]],
+    )
+
+
+class MultipartPhoto(BaseModel):
+    """Form body of POST /v1/tag: one part."""
+
+    image: bytes = Field(description="The image file.")
+
+
+@dataclass(frozen=True)
+class _Operation:
+    method: Literal["get", "post"]
+    path: str
+    name: str
+    summary: str
+    answer: BaseModel
+    error_codes: Sequence[str]
+    takes_photo: bool = False
+
+
+_OPERATIONS = (
+    _Operation(
+        "post",
+        "/v1/tag",
+        "tagPhoto",
+        "Tag one photo",
+        TAG_EXAMPLE,
+        [code for code in STATUS_BY_CODE if code not in _NOWHERE],
+        takes_photo=True,
+    ),
+    _Operation(
+        "get",
+        "/v1/ontology",
+        "readOntology",
+        "Categories, attributes and values that can be answered",
+        ONTOLOGY_EXAMPLE,
+        (*_KEY, *_ALWAYS),
+    ),
+    _Operation("get", "/v1/bundle", "readBundle", "The bundle that answers", BUNDLE_EXAMPLE, (*_KEY, *_ALWAYS)),
+    _Operation("get", "/healthz", "checkHealth", "Whether the process answers", HealthResponse(status="ok"), _ALWAYS),
+    _Operation(
+        "get",
+        "/readyz",
+        "checkReadiness",
+        "Whether a photo could be tagged now",
+        HealthResponse(status="ready"),
+        ("detector_unavailable", "overloaded", "deadline_exceeded", *_ALWAYS),
+    ),
+)
+_REQUESTS: tuple[type[BaseModel], ...] = (TagRequest, MultipartPhoto)
+
+
+@cache
+def openapi_document() -> Json:
+    """The whole document, OpenAPI 3.1."""
+    codes = "\n".join(f"- `{code}` ({STATUS_BY_CODE[code]}): {MEANING_BY_CODE[code]}" for code in STATUS_BY_CODE)
+    paths: Json = {}
+    for operation in _OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Fashion Tagger",
+            "version": INTERFACE_VERSION,
+            "description": _ABOUT.format(codes=codes),
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "./", "description": "Where this document came from."}],
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(),
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "Where keys are in use."}},
+        },
+    }
+
+
+def openapi_routes() -> list[BaseRoute]:
+    """`/openapi.json`, and `/docs`, a page of our own that shows it; both without a key, like the page at `/`."""
+    content = json.dumps(openapi_document(), ensure_ascii=False).encode()
+    headers = {"cache-control": "no-cache", "x-content-type-options": "nosniff"}
+
+    async def answer(request: Request) -> Response:
+        return Response(content, headers=headers, media_type="application/json")
+
+    return [Route("/openapi.json", answer), Route("/docs", page_endpoint("docs.html"), name="docs")]
+
+
+def _schemas() -> Json:
+    answers: list[type[BaseModel]] = [*(type(operation.answer) for operation in _OPERATIONS), ErrorResponse]
+    modes: list[tuple[type[BaseModel], JsonSchemaMode]] = [(schema, "validation") for schema in _REQUESTS]
+    modes += [(schema, "serialization") for schema in dict.fromkeys(answers)]
+    _, definitions = models_json_schema(modes, ref_template="#/components/schemas/{model}")
+    schemas: Json = definitions["$defs"]
+    return schemas
+
+
+def _operation(operation: _Operation) -> Json:
+    ok = {
+        "description": "The answer.",
+        "content": _json_content(type(operation.answer), {"answer": operation.answer}),
+    }
+    by_status: dict[int, list[str]] = {}
+    for code in operation.error_codes:
+        by_status.setdefault(STATUS_BY_CODE[code], []).append(code)
+    result: Json = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "responses": {
+            "200": ok,
+            **{str(status): _error_response(codes) for status, codes in sorted(by_status.items())},
+        },
+    }
+    if set(_KEY) <= set(operation.error_codes):
+        result["security"] = [{}, {"key": []}]
+    if operation.takes_photo:
+        result["parameters"] = _parameters()
+        result["requestBody"] = _photo_bodies()
+    return result
+
+
+def _error_response(codes: Sequence[str]) -> Json:
+    examples: dict[str, BaseModel] = {
+        code: ErrorResponse(
+            error=ErrorBody(code=code, message=MEANING_BY_CODE[code], request_id=TAG_EXAMPLE.request_id)
+        )
+        for code in codes
+    }
+    response: Json = {
+        "description": " ".join(f"`{code}`: {MEANING_BY_CODE[code]}" for code in codes),
+        "content": _json_content(ErrorResponse, examples),
+    }
+    if all(code in RETRY_AFTER_S_BY_CODE for code in codes):
+        seconds: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=0, description="Seconds to wait.")])
+        response["headers"] = {"Retry-After": {"required": True, "schema": seconds.json_schema()}}
+    return response
+
+
+def _json_content(schema: type[BaseModel], examples: dict[str, BaseModel]) -> Json:
+    shown = {name: {"value": example.model_dump(mode="json", exclude_none=True)} for name, example in examples.items()}
+    return {"application/json": {"schema": _ref(schema), "examples": shown}}
+
+
+def _parameters() -> list[Json]:
+    parameters = []
+    for name, schema in TagParameters.model_json_schema()["properties"].items():
+        schema.pop("title")
+        parameter: Json = {"name": name, "in": "query", "required": False, "description": schema.pop("description")}
+        if schema["type"] == "array":
+            parameter |= {"style": "form", "explode": False}  # colour,neckline
+        parameters.append({**parameter, "schema": schema})
+    return parameters
+
+
+def _photo_bodies() -> Json:
+    file = TypeAdapter(bytes).json_schema()
+    json_form = TagRequest(image=ImageSource(base64="/9j/4AAQSkZJRg==", url=None))
+    return {
+        "required": True,
+        "description": "The photo, in one of three forms: the image file itself, a form with one part, or JSON.",
+        "content": {
+            **{media_type: {"schema": file} for media_type in ACCEPTED_TYPES},
+            "multipart/form-data": {
+                "schema": _ref(MultipartPhoto),
+                "encoding": {"image": {"contentType": ", ".join(ACCEPTED_TYPES)}},
+            },
+            **_json_content(TagRequest, {"base64": json_form}),
+        },
+    }
+
+
+def _ref(schema: type[BaseModel]) -> Json:
+    return {"$ref": f"#/components/schemas/{schema.__name__}"}
