@@ -9,7 +9,8 @@ Boxes = NDArray[np.float32]
 def box_area(boxes: Boxes) -> Boxes:
     """Area of each box in square pixels, (N,); 0 for one that is turned inside out."""
     sides = np.maximum(_checked(boxes)[:, 2:] - boxes[:, :2], 0)
-    return sides[:, 0] * sides[:, 1]
+    areas: Boxes = sides[:, 0] * sides[:, 1]
+    return areas
 
 
 def clip_boxes(boxes: Boxes, image_hw: tuple[int, int]) -> Boxes:
@@ -52,7 +53,8 @@ def box_iou(boxes: Boxes, others: Boxes) -> Boxes:
     """Intersection over union of every pair, (N, M) in [0, 1]; 0 where both have no area."""
     shared = intersection_areas(boxes, others)
     union = box_area(boxes)[:, None] + box_area(others)[None, :] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    ratios: Boxes = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return ratios
 
 
 def kept_after_suppression(boxes: Boxes, scores: NDArray[np.float32], max_iou: float) -> NDArray[np.int64]:
