@@ -147,22 +147,22 @@ _PROFILES: Mapping[ProfileName, Profile] = {
         detector=DeploymentSettings(1, 16, 32, Scaling(1, 2, 4)),
         classifier=DeploymentSettings(0.25, 32, 64, Scaling(1, 3, 4)),
     ),
-    # GPU shares are multiples of a fifth, so every GPU is filled without a rest: two detectors and a classifier, one
-    # and three, or five classifiers. On a card of 24 GB a fifth is 4.8 GB: CUDA context 0.5, weights 0.1, activations
-    # of 16 crops below 1; two fifths hold 8 photos of 800 px. A core each: a model thread and its event loop.
-    # At their minima 2 x 0.4 + 5 x 0.2 = 1.8 GPUs, at their maxima 6 x 0.4 + 5 x 5 x 0.2 = 7.4 of 8.
+    # GPU shares are eighths: a GPU is filled without a rest, and they are exact in binary. With fifths Ray's autoscaler
+    # reckons 1 - 0.4 - 0.2 - 0.2 to be less than 0.2 and starts a node too many. On a card of 24 GB an eighth is 3 GB:
+    # CUDA context 0.5, weights 0.1, activations of 16 crops below 1; a half holds 8 photos of 800 px.
+    # At their minima 2 x 1/2 + 5 x 1/8 = 1.6 of 2 GPUs, at their maxima 6 x 1/2 + 5 x 5 x 1/8 = 6.1 of 8.
     "gpu-prod": Profile(
         # Four at least, at most three per node: two nodes, so that losing one leaves a router. A core each, since they
-        # decode; CPU nodes only, so that GPU nodes keep their cores for the models.
+        # decode; CPU nodes only, so that GPU nodes keep their cores for the models, each of which has one too.
         router=DeploymentSettings(
             1, 32, 64, Scaling(4, 12, 10), max_surge_percent=50, max_replicas_per_node=3, pool="cpu"
         ),
-        # Two at least, on two nodes: without a detector nothing is answered.
+        # Two at least, on two nodes: without a detector nothing is answered. Rolling them takes a third node meanwhile.
         detector=DeploymentSettings(
-            1, 16, 32, Scaling(2, 6, 6), num_gpus=0.4, max_surge_percent=50, max_replicas_per_node=1, pool="gpu"
+            1, 16, 32, Scaling(2, 6, 6), num_gpus=0.5, max_surge_percent=50, max_replicas_per_node=1, pool="gpu"
         ),
         # One at least: a category that is away for the 20 s of a new replica is answered as a partial answer.
-        classifier=DeploymentSettings(1, 32, 64, Scaling(1, 5, 12), num_gpus=0.2, pool="gpu"),
+        classifier=DeploymentSettings(1, 32, 64, Scaling(1, 5, 12), num_gpus=0.125, pool="gpu"),
     ),
 }
 

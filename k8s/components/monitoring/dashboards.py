@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from serve_app.deployments import deployment_options
+
 ERROR_OBJECTIVE, SLOW_OBJECTIVE = 0.001, 0.01  # as in prometheusrule.yaml
 NS = 'namespace="$namespace"'
 DEP = f'{NS},deployment=~"$deployment"'
@@ -26,6 +28,11 @@ def call_quantile(quantile: float) -> str:
     """Milliseconds of a call to each deployment at a quantile, waiting for its batch included."""
     series = f"ray_serve_deployment_processing_latency_ms_bucket{{{DEP}}}"
     return f"histogram_quantile({quantile}, sum by (deployment, le) (rate({series}[{R}])))"
+
+
+def gpu_share(deployment: str) -> float:
+    """Share of a GPU that a replica has in production."""
+    return float(deployment_options(deployment, "gpu-prod")["ray_actor_options"]["num_gpus"])
 
 
 def budget_left(kind: str, objective: float) -> str:
@@ -132,10 +139,11 @@ CATEGORY: list[Panel] = [
         "Cost of 1,000 calls at $gpu_hour_price per GPU hour",
         "none",
         {
-            # Shares of serve_app/deployments.py: 0.4 GPU a detector, 0.2 a classifier.
             "{{deployment}}": "$gpu_hour_price / 3.6 * ("
-            f'0.4 * sum by (deployment) (ray_serve_deployment_replica_healthy{{{DEP},deployment="detector"}}) or '
-            f'0.2 * sum by (deployment) (ray_serve_deployment_replica_healthy{{{DEP},deployment=~"classifier-.*"}}))'
+            f"{gpu_share('detector')} * "
+            f'sum by (deployment) (ray_serve_deployment_replica_healthy{{{DEP},deployment="detector"}}) or '
+            f"{gpu_share('classifier-any')} * "
+            f'sum by (deployment) (ray_serve_deployment_replica_healthy{{{DEP},deployment=~"classifier-.*"}}))'
             f" / (sum by (deployment) (rate(ray_serve_deployment_request_counter_total{{{DEP}}}[{R}])) > 0)"
         },
     ),
