@@ -4,7 +4,7 @@ import numpy as np
 
 from models.rendering.outlines import box, ellipse, join, points, smooth
 from models.rendering.palette import Rgb
-from models.rendering.sewing import Profile, Sewn, Trim
+from models.rendering.sewing import Profile, Seam, Sewn, Trim
 
 _METAL = np.array([196, 194, 188], dtype=np.float32)
 _BUTTONS = np.array([[30, 28, 27], [96, 62, 36], [226, 220, 206], [188, 160, 90]], dtype=np.float32)
@@ -45,9 +45,10 @@ def _add_zip(sewn: Sewn, depth: float, hem: float) -> None:
     for x in (-0.055, 0.055):
         sewn.seam(points((x, top), (x, hem - 0.02)), "body", 0.018, 0.5)
     sewn.trims.append(Trim(box(-0.026, top, 0.026, hem - 0.015), "body", _METAL * 0.3, 0.0))
-    for y in np.arange(top + 0.01, hem - 0.03, 0.036):
-        sewn.trims.append(Trim(box(-0.02, float(y), 0.02, float(y) + 0.018), "body", _METAL, 0.0))
-    sewn.trims.append(Trim(box(-0.03, top + 0.03, 0.03, top + 0.17), "body", _METAL * 0.9, 0.0))
+    rows = np.arange(top + 0.01, hem - 0.03, 0.02)
+    teeth = points(*((0.018 if row % 2 else -0.018, float(y)) for row, y in enumerate(rows)))
+    sewn.seams.append(Seam(teeth, "front", 0.013, 1.0, colour=_METAL))
+    sewn.trims.append(Trim(box(-0.03, top + 0.03, 0.03, top + 0.17), "front", _METAL * 0.9, 0.0))
     sewn.evidence["closure"] = [
         points(*((x, float(y)) for x in (-0.08, 0.08) for y in np.linspace(top + 0.1, hem - 0.1, 9)))
     ]

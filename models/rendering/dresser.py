@@ -37,7 +37,9 @@ def paint(canvas: Canvas, garment: Garment, stages: tuple[Stage, ...], rng: np.r
             if seam.stage != stage:
                 continue
             line = garment.placement.to_px(seam.line)
-            if seam.is_stitch and garment.cloth.texture == "denim":
+            if seam.colour is not None:
+                canvas.stroke((line,), seam.colour, max(0.7, seam.width * scale), seam.strength, garment.owner)
+            elif seam.is_stitch and garment.cloth.texture == "denim":
                 canvas.stroke((line,), _thread(garment.cloth), max(0.8, 0.017 * scale), 0.85, garment.owner)
             else:
                 canvas.stroke(
@@ -93,9 +95,11 @@ def _paint_piece(canvas: Canvas, garment: Garment, piece: Piece, rng: np.random.
     else:
         colour = cloth.base + (cloth.second - cloth.base) * weight[..., None]
         second = weight > 0.5
-    painted = light_up(colour, np.clip(light, -0.5 if piece.light < -0.3 else -0.36, 0.42), brightness_of(cloth)).clip(
-        0, 255
-    )
+    darkest = -0.5 if piece.light < -0.3 else -0.36
+    painted = light_up(colour, np.clip(light, darkest, 0.42), brightness_of(cloth))
+    if cloth.texture == "leather":  # what shines on leather is the lamp, so it is white
+        painted += (np.clip((noise - 0.42) * 3.2, 0.0, 1.0) * np.float32(44.0))[..., None]
+    painted = painted.clip(0, 255)
     canvas.blend(window, painted, 1.0 if opacity is None else opacity, owner=garment.owner)
     if second is not None:
         where = window.slices

@@ -135,7 +135,7 @@ def relief(cloth: Cloth, grid: Grid, folds: Field) -> tuple[Field | float, Field
     if cloth.texture == "leather":
         gleam = np.clip((folds - 0.15) * 2.2, 0.0, 1.0) ** 2
         crease = np.exp(-(((folds + 0.25) / 0.07) ** 2))
-        return 0.48 * gleam - 0.16 * crease - 0.05 + 0.02 * tiles.look_up(
+        return 0.24 * gleam - 0.2 * crease - 0.05 + 0.02 * tiles.look_up(
             "grain", 0, grid.u, grid.v, period * 2, px
         ), None
     if cloth.texture == "lace":

@@ -13,10 +13,11 @@ from PIL import Image
 from models.datasets import write_dataset
 from models.errors import DatasetError
 from models.ontology import Ontology, load_ontology
+from models.rendering.hiding import hide_parts
 from models.rendering.labels import label
 from models.rendering.looks import CATEGORIES
 from models.rendering.props import draw_background
-from models.rendering.scene import Scene, arrange_figure, arrange_flat, arrange_nothing, hide_parts, scatter_props
+from models.rendering.scene import Scene, arrange_figure, arrange_flat, arrange_nothing, scatter_props
 from models.types import LabelledGarment, LabelledPhoto
 
 Progress = Callable[[int, int], None]

@@ -66,13 +66,14 @@ class Piece:
 
 @dataclass(frozen=True)
 class Seam:
-    """A line on the garment; `is_stitch` lines show as contrasting thread on denim."""
+    """A line on the garment; `is_stitch` lines show as contrasting thread on denim; `colour` None follows the cloth."""
 
     line: Points
     stage: Stage
     width: float = 0.014
     strength: float = 0.42
     is_stitch: bool = False
+    colour: Rgb | None = None
 
 
 @dataclass(frozen=True)
