@@ -36,8 +36,17 @@ const EXPLAINED = {
 export function explain(error) {
   const [title, hint, canRetry = false] = EXPLAINED[error.code] ?? EXPLAINED.internal;
   // The size limits are the service's to name; every other sentence is ours.
-  const limit = error.code === "image_too_large" && error.message ? `${error.message} ` : "";
+  const limit = error.code === "image_too_large" ? sentence(error.message) : "";
   return { title, hint: limit + hint, canRetry };
+}
+
+// "the limit is 20971520 bytes" -> "The limit is 20 MB. "
+function sentence(message) {
+  if (!message) return "";
+  const text = message
+    .replace(/(\d{6,}) bytes/g, (_, bytes) => `${Math.floor(bytes / 2 ** 20)} MB`)
+    .replace(/(\d{6,}) pixels/g, (_, pixels) => `${Math.floor(pixels / 1e6)} megapixels`);
+  return `${text[0].toUpperCase()}${text.slice(1)}${text.endsWith(".") ? "" : "."} `;
 }
 
 export async function getJson(path) {

@@ -247,7 +247,7 @@ function palette(colours) {
 }
 
 function scoreTable(attributes) {
-  const table = element("table", {}, element("caption", { class: "hidden" }, "Attributes and their scores"));
+  const table = element("table", { "aria-label": "Attributes and their scores" });
   for (const [attribute, values] of Object.entries(attributes)) {
     const group = element("tbody");
     values.forEach(({ value, score }, at) => {

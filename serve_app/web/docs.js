@@ -36,10 +36,15 @@ function table(caption, rows) {
   const lines = rows.map(([name, type, text]) =>
     element("tr", {}, element("th", { scope: "row" }, element("code", {}, name)), element("td", {}, type), element("td", {}, ...inline(text))),
   );
-  return element("table", {}, element("caption", { class: "hidden" }, caption), element("tbody", {}, ...lines));
+  return element("table", { "aria-label": caption }, element("tbody", {}, ...lines));
 }
 
-const code = (value) => element("pre", { tabindex: 0 }, element("code", {}, JSON.stringify(value, null, 2)));
+// Indented, but what is small and holds nothing further stays on one line.
+function pretty(value) {
+  return JSON.stringify(value, null, 2).replace(/[[{][^[\]{}]{1,90}[\]}]/g, (small) => small.replace(/\s+/g, " "));
+}
+
+const code = (value) => element("pre", { tabindex: 0 }, element("code", {}, pretty(value)));
 const heading = (text) => element("h4", {}, text);
 
 function operation(verb, path, { summary, parameters = [], requestBody, responses }) {
@@ -49,7 +54,7 @@ function operation(verb, path, { summary, parameters = [], requestBody, response
     parts.push(heading("Body"), element("p", {}, ...inline(requestBody.description)), table("Bodies", bodies));
   }
   if (parameters.length) {
-    const note = (schema) => (schema.type === "array" ? " Separate several by commas." : "");
+    const note = (schema) => (schema.type === "array" && !schema.items.const ? " Separate several by commas." : "");
     const rows = parameters.map(({ name, schema, description }) => [name, kind(schema), description + note(schema)]);
     parts.push(heading("Query, all optional"), table("Query", rows));
   }

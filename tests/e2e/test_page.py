@@ -1,0 +1,456 @@
+"""The page in a real browser: headless Chromium against the real interface around a service that answers by script."""
+
+import asyncio
+import io
+import json
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from PIL import Image
+from starlette.requests import Request
+
+from models.errors import ImageTooLarge, ImageUnreadable, TaggingError
+from models.ontology import load_ontology
+from serve_app.api import make_asgi
+from serve_app.errors import Overloaded
+from serve_app.metrics import NullMeter
+from serve_app.openapi import openapi_routes
+from serve_app.schemas import BundleResponse, Colour, Garment, ImageSize, OntologyResponse, TagResponse, Timing, Value
+from serve_app.web import web_routes
+
+webdriver = pytest.importorskip("selenium.webdriver")
+from selenium.webdriver.common.by import By  # noqa: E402  after the skip
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.remote.webelement import WebElement  # noqa: E402
+from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Debian's packages chromium and chromium-driver"),
+]
+
+DESKTOP, PHONE = (1360, 900), (390, 844)
+FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--force-device-scale-factor=1",
+]
+BOXES = {"dress": (0.1, 0.05, 0.8, 0.95), "skirt": (0.25, 0.5, 0.6, 0.75)}
+"""Where the service sees garments: x1, y1, x2, y2 as shares of the upright photo."""
+
+WATCH_SHIFTS = """
+window.shifts = [];
+const note = (list) => window.shifts.push(...list.getEntries().map((entry) => [entry.startTime, entry.value]));
+new PerformanceObserver(note).observe({ type: "layout-shift", buffered: true });
+"""
+
+
+def values(*pairs: tuple[str, float]) -> list[Value]:
+    return [Value(value=value, score=score) for value, score in pairs]
+
+
+class ScriptedService:
+    """Sees a dress and a skirt in every photo, unless `script` holds an error; answers while its gate is open."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.script: list[TaggingError] = []
+        self.bodies: list[bytes] = []
+        self.queries: list[dict[str, str]] = []
+        self.num_inside = self.most_inside = 0
+
+    async def tag(self, request: Request, request_id: str) -> TagResponse:
+        body = await request.body()
+        self.bodies.append(body)
+        self.queries.append(dict(request.query_params))
+        self.num_inside += 1
+        self.most_inside = max(self.most_inside, self.num_inside)
+        try:
+            assert await asyncio.to_thread(self.gate.wait, 30)
+            if self.script:
+                raise self.script.pop(0)
+            return _answer(body, request_id)
+        finally:
+            self.num_inside -= 1
+
+    def ontology(self) -> OntologyResponse:
+        return OntologyResponse.model_validate(load_ontology().to_dict())
+
+    def bundle(self) -> BundleResponse:
+        return BundleResponse(name="demo", version="1.0.0", digest="0", ontology="garments@1.0", categories=[])
+
+    async def check_ready(self) -> None:
+        """Always ready."""
+
+
+def _answer(body: bytes, request_id: str) -> TagResponse:
+    with Image.open(io.BytesIO(body)) as image:
+        width, height = image.size
+        if image.getexif().get(0x0112) in (5, 6, 7, 8):
+            width, height = height, width
+    scores = {"dress": 0.97, "skirt": 0.55}
+    attributes = {
+        "dress": {"colour": values(("red", 0.88), ("navy", 0.3)), "neckline": values(("v_neck", 0.91))},
+        "skirt": {"colour": values(("black", 0.8)), "hemline": values(("slit", 0.35))},
+    }
+    garments = [
+        Garment(
+            category=category,
+            score=scores[category],
+            box=(x1 * width, y1 * height, x2 * width, y2 * height),
+            status="ok",
+            attributes=attributes[category],
+            probabilities=None,
+            colours=[Colour(name="red", hex="#b3282d", share=0.8), Colour(name="white", hex="#f4f1ee", share=0.2)],
+        )
+        for category, (x1, y1, x2, y2) in BOXES.items()
+    ]
+    return TagResponse(
+        request_id=request_id,
+        bundle="demo@1.0.0",
+        image=ImageSize(width=width, height=height),
+        garments=garments,
+        tags=["dress", "red", "v neck"],
+        timing_ms=Timing(decode=1, detect=2, classify=3, total=6),
+    )
+
+
+class Page:
+    """The open page, as a person would speak of it."""
+
+    def __init__(self, driver: Any, url: str) -> None:
+        self.driver = driver
+        self.url = url
+
+    def open(self, size: tuple[int, int] = DESKTOP, scheme: str = "light", path: str = "/") -> "Page":
+        width, height = size
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == PHONE}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        self.driver.get(self.url + path)
+        if path == "/":
+            self.wait(lambda: self.all("#categories input"))
+        return self
+
+    def wait(self, condition: Any) -> Any:
+        return WebDriverWait(self.driver, 20, poll_frequency=0.05).until(lambda driver: condition())
+
+    def all(self, selector: str) -> list[WebElement]:
+        return list(self.driver.find_elements(By.CSS_SELECTOR, selector))
+
+    def one(self, selector: str) -> WebElement:
+        (found,) = self.all(selector)
+        return found
+
+    def js(self, script: str, *arguments: Any) -> Any:
+        return self.driver.execute_script(script, *arguments)
+
+    def add(self, *paths: Path) -> None:
+        self.one("#file").send_keys("\n".join(map(str, paths)))
+
+    def until(self, state: str, count: int = 1) -> None:
+        self.wait(lambda: len(self.all(f'.card[data-state="{state}"]')) == count)
+
+    def rect(self, element: WebElement) -> tuple[float, float, float, float]:
+        script = "const r = arguments[0].getBoundingClientRect(); return [r.left, r.top, r.right, r.bottom]"
+        left, top, right, bottom = self.js(script, element)
+        return left, top, right, bottom
+
+    def box_names(self) -> list[str]:
+        return [box.text.split("\n")[0] for box in self.all(".box")]
+
+    def problems(self) -> list[str]:
+        """What the console says, but for the browser's own note of a response that is an error."""
+        return [entry["message"] for entry in self.driver.get_log("browser") if entry["source"] != "network"]
+
+
+@pytest.fixture
+def service() -> Iterator[ScriptedService]:
+    service = ScriptedService()
+    yield service
+    service.gate.set()
+
+
+@pytest.fixture
+def url(service: ScriptedService) -> Iterator[str]:
+    app = make_asgi(service, NullMeter(), [*web_routes(), *openapi_routes()])
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none", lifespan="off"))
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        service.gate.set()
+        server.should_exit = server.force_exit = True
+        thread.join(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCH_SHIFTS})
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def page(driver: Any, url: str) -> Iterator[Page]:
+    page = Page(driver, url)
+    yield page
+    assert page.problems() == []
+    driver.get("about:blank")  # closes the connections, so that the server may stop
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / f"photo-{number}.jpg" for number in range(5)]
+    for number, path in enumerate(paths):
+        Image.new("RGB", (300, 400), (40 * number, 90, 120)).save(path)
+    return paths
+
+
+@pytest.mark.parametrize("size", [pytest.param(DESKTOP, id="desktop"), pytest.param(PHONE, id="phone")])
+@pytest.mark.parametrize(
+    ("photo_size", "orientation"),
+    [
+        pytest.param((300, 400), 1, id="portrait"),
+        pytest.param((1600, 500), 1, id="wide"),
+        pytest.param((120, 1400), 1, id="tall"),
+        pytest.param((400, 300), 6, id="turned_by_exif"),
+    ],
+)
+def test_boxes_lie_on_the_garments(
+    page: Page, tmp_path: Path, size: tuple[int, int], photo_size: tuple[int, int], orientation: int
+) -> None:
+    path = tmp_path / "photo.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", photo_size, "teal").save(path, exif=exif)
+    page.open(size).add(path)
+    page.until("done")
+    left, top, right, bottom = page.rect(page.one(".frame img"))
+    upright = photo_size if orientation == 1 else photo_size[::-1]
+    assert (right - left) / (bottom - top) == pytest.approx(upright[0] / upright[1], rel=0.01)
+    for box, (x1, y1, x2, y2) in zip(page.all(".box"), BOXES.values(), strict=True):
+        expected = (
+            left + x1 * (right - left),
+            top + y1 * (bottom - top),
+            left + x2 * (right - left),
+            top + y2 * (bottom - top),
+        )
+        assert page.rect(box) == pytest.approx(expected, abs=1.0)
+    assert page.js("return document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_answer_is_shown_with_bars_and_swatches(page: Page, photos: list[Path]) -> None:
+    page.open().add(photos[0])
+    page.until("done")
+    assert page.one(".garment table").text.split() == ["Colour", "red", "88", "%", "Neckline", "v", "neck", "91", "%"]
+    track, bar = page.rect(page.all(".bar")[0]), page.rect(page.all(".bar > span")[0])
+    assert (bar[2] - bar[0]) / (track[2] - track[0]) == pytest.approx(0.88, abs=0.02)
+    assert (
+        page.js("return getComputedStyle(document.querySelector('.strip span')).backgroundColor") == "rgb(179, 40, 45)"
+    )
+    assert page.one("#live").get_attribute("textContent") == "photo-0.jpg: dress, skirt."
+
+
+def test_filter_works_without_asking_again(page: Page, photos: list[Path], service: ScriptedService) -> None:
+    page.open().add(photos[0])
+    page.until("done")
+    set_slider = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))"
+    threshold = page.one("#threshold")
+
+    page.js(set_slider, threshold, 60)
+    assert page.box_names() == ["Dress"]
+    page.js(set_slider, threshold, 20)
+    assert page.box_names() == ["Dress", "Skirt"]
+    assert "navy" in page.one(".garment table").text
+    page.one("#categories .chip:nth-child(3)").click()  # dress
+    assert page.box_names() == ["Skirt"]
+    page.one("#attributes .chip:nth-child(1)").click()  # colour
+    assert page.one(".garment table").text.split() == ["Hemline", "slit", "35", "%"]
+    page.js(set_slider, threshold, 90)
+    assert page.one(".card h3").text == "Nothing passes the filter"
+    page.one("#show-all").click()
+    assert page.box_names() == ["Dress", "Skirt"]
+    assert len(service.bodies) == 1
+
+
+@pytest.mark.parametrize("size", [pytest.param(DESKTOP, id="desktop"), pytest.param(PHONE, id="phone")])
+def test_nothing_jumps_when_answers_and_errors_come(
+    page: Page, photos: list[Path], service: ScriptedService, size: tuple[int, int]
+) -> None:
+    service.gate.clear()
+    service.script = [ImageUnreadable("broken")]
+    page.open(size).add(*photos[:3])
+    page.wait(lambda: service.num_inside == 2)
+    page.until("looking", 2)
+    began = page.js(
+        "return new Promise(done => requestAnimationFrame(() => setTimeout(() => done(performance.now()))))"
+    )
+    before = [page.rect(part) for part in page.all(".card, .stage, .panel, .frame img")]
+    service.gate.set()
+    page.until("done", 2)
+    page.until("error", 1)
+    assert [page.rect(part) for part in page.all(".card, .stage, .panel, .frame img")] == before
+    assert page.js("return window.shifts.filter(([time]) => time > arguments[0])", began) == []
+
+
+def test_two_uploads_at_a_time_and_photos_arrive_whole(
+    page: Page, photos: list[Path], service: ScriptedService
+) -> None:
+    service.gate.clear()
+    page.open().add(*photos)
+    page.wait(lambda: service.num_inside == 2)
+    page.until("waiting", 3)
+    service.gate.set()
+    page.until("done", 5)
+    assert service.most_inside == 2
+    assert sorted(service.bodies) == sorted(path.read_bytes() for path in photos)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "heading", "can_retry"),
+    [
+        pytest.param(ImageUnreadable("no picture"), "This file is not a photo we can read", False, id="broken"),
+        pytest.param(ImageTooLarge("the limit is 20971520 bytes"), "This photo is too large", False, id="too_large"),
+        pytest.param(TaggingError("secret", "secret"), "Something went wrong on our side", True, id="internal"),
+    ],
+)
+def test_refusal_is_said_in_words(
+    page: Page, photos: list[Path], service: ScriptedService, refusal: TaggingError, heading: str, can_retry: bool
+) -> None:
+    service.script = [refusal]
+    page.open().add(photos[0])
+    page.until("error")
+    assert page.one(".failure h3").text == heading
+    assert heading in str(page.one("#live").get_attribute("textContent"))
+    assert ("The limit is 20 MB. Make it" in page.one(".failure").text) is isinstance(refusal, ImageTooLarge)
+    assert "secret" not in page.one(".failure").text
+    assert [button.text for button in page.all(".retry")] == ["Try again"] * can_retry
+    if can_retry:
+        page.one(".retry").click()
+        page.until("done")
+
+
+def test_busy_service_is_asked_again_by_itself(page: Page, photos: list[Path], service: ScriptedService) -> None:
+    service.script = [Overloaded("full")]
+    page.open().add(photos[0])
+    page.until("done")
+    assert len(service.bodies) == 2
+
+
+def test_file_of_another_kind_is_refused_without_an_upload(
+    page: Page, tmp_path: Path, service: ScriptedService
+) -> None:
+    path = tmp_path / "list.pdf"
+    path.write_bytes(b"%PDF-1.7")
+    page.open().js("document.getElementById('file').removeAttribute('accept')")
+    page.add(path)
+    page.until("error")
+    assert page.one(".failure h3").text == "This kind of file is not supported"
+    assert service.bodies == []
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_photos_are_taken_by(page: Page, kind: str) -> None:
+    script = """
+        const [kind, done] = arguments;
+        const canvas = Object.assign(document.createElement("canvas"), { width: 30, height: 40 });
+        canvas.toBlob((blob) => {
+          const data = new DataTransfer();
+          data.items.add(new File([blob], "dropped.png", { type: "image/png" }));
+          const options = { bubbles: true, cancelable: true };
+          const event = kind === "drop" ? new DragEvent("drop", { ...options, dataTransfer: data })
+                                        : new ClipboardEvent("paste", { ...options, clipboardData: data });
+          document.body.dispatchEvent(event);
+          done();
+        });"""
+    page.open().driver.execute_async_script(script, kind)
+    page.until("done")
+    assert page.one(".card h2").text == "dropped.png"
+
+
+def test_keyboard_alone_suffices(page: Page, photos: list[Path]) -> None:
+    page.open().add(photos[0])
+    page.until("done")
+
+    def focused() -> WebElement:
+        return page.driver.switch_to.active_element  # type: ignore[no-any-return]
+
+    page.js("document.querySelector('[role=tab][aria-selected=true]').focus()")
+    focused().send_keys(Keys.ARROW_RIGHT)
+    assert focused().text == "Skirt 55 %"
+    assert [box.get_attribute("aria-pressed") for box in page.all(".box")] == ["false", "true"]
+    focused().send_keys(Keys.ARROW_RIGHT)
+    assert focused().text == "Dress 97 %"
+    page.all(".box")[1].send_keys(Keys.ENTER)
+    assert (focused().get_attribute("class"), focused().text.split("\n")[0]) == ("box", "Skirt")
+    page.one(".remove").send_keys(Keys.ENTER)
+    assert page.all(".card") == []
+    assert focused().get_attribute("id") == "file"
+
+
+@pytest.mark.parametrize("path", [pytest.param("/", id="page"), pytest.param("/docs", id="docs")])
+def test_every_control_has_a_name(page: Page, photos: list[Path], path: str) -> None:
+    page.open(path=path)
+    if path == "/":
+        page.add(photos[0])
+        page.until("done")
+    else:
+        page.wait(lambda: page.all("#operations details"))
+    controls = page.all("main :is(button, input, summary, a, [role=tab], [role=tabpanel], table, progress)")
+    assert len(controls) > 5
+    assert [element.get_attribute("outerHTML") for element in controls if not _name(page, element)] == []
+
+
+def _name(page: Page, element: WebElement) -> bool:
+    is_hidden = page.js("return !arguments[0].checkVisibility()", element)
+    return is_hidden or bool(element.accessible_name.strip())
+
+
+def test_json_is_copied_as_it_came(page: Page, photos: list[Path]) -> None:
+    page.open()
+    grant = {"origin": page.url, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    page.driver.execute_cdp_cmd("Browser.grantPermissions", grant)
+    page.add(photos[0])
+    page.until("done")
+    page.one(".copy-json").click()
+    page.wait(lambda: page.one(".copy-json").text == "Copied")
+    answer = TagResponse.model_validate(json.loads(page.js("return navigator.clipboard.readText()")))
+    assert [garment.category for garment in answer.garments] == ["dress", "skirt"]
+
+
+def test_colours_follow_the_visitors_scheme(page: Page) -> None:
+    brightness = "return getComputedStyle(document.documentElement).backgroundColor.match(/\\d+/g).map(Number)"
+    assert max(page.open(scheme="dark").js(brightness)) < 60
+    assert min(page.open(scheme="light").js(brightness)) > 200
+
+
+def test_documentation_shows_every_operation(page: Page) -> None:
+    page.open(path="/docs")
+    page.wait(lambda: page.all("#schemas details"))
+    shown = [summary.text for summary in page.all("#operations summary code")]
+    assert shown == ["/v1/tag", "/v1/ontology", "/v1/bundle", "/healthz", "/readyz"]
+    assert f"{page.url}/v1/tag" in page.one("#curl").text
