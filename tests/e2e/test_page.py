@@ -18,7 +18,7 @@ from starlette.requests import Request
 from models.errors import ImageTooLarge, ImageUnreadable, TaggingError
 from models.ontology import load_ontology
 from serve_app.api import make_asgi
-from serve_app.errors import Overloaded
+from serve_app.errors import KeyMissing, Overloaded
 from serve_app.metrics import NullMeter
 from serve_app.openapi import openapi_routes
 from serve_app.schemas import BundleResponse, Colour, Garment, ImageSize, OntologyResponse, TagResponse, Timing, Value
@@ -70,13 +70,13 @@ class ScriptedService:
         self.gate.set()
         self.script: list[TaggingError] = []
         self.bodies: list[bytes] = []
-        self.queries: list[dict[str, str]] = []
+        self.keys: list[str | None] = []
         self.num_inside = self.most_inside = 0
 
     async def tag(self, request: Request, request_id: str) -> TagResponse:
         body = await request.body()
         self.bodies.append(body)
-        self.queries.append(dict(request.query_params))
+        self.keys.append(request.headers.get("authorization"))
         self.num_inside += 1
         self.most_inside = max(self.most_inside, self.num_inside)
         try:
@@ -359,6 +359,19 @@ def test_busy_service_is_asked_again_by_itself(page: Page, photos: list[Path], s
     page.open().add(photos[0])
     page.until("done")
     assert len(service.bodies) == 2
+
+
+def test_key_is_asked_for_and_sent_from_then_on(page: Page, photos: list[Path], service: ScriptedService) -> None:
+    service.script = [KeyMissing("no key")]
+    page.open().add(photos[0])
+    page.until("error")
+    page.one("#key").send_keys("s3cret", Keys.ENTER)
+    page.until("done")
+    assert not page.one("#key").is_displayed()
+    page.add(photos[1])
+    page.until("done", 2)
+    assert service.keys == [None, "Bearer s3cret", "Bearer s3cret"]
+    page.js("sessionStorage.clear()")
 
 
 def test_file_of_another_kind_is_refused_without_an_upload(
