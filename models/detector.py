@@ -51,7 +51,7 @@ _FEW_LARGE_THINGS = {
     "rpn_pre_nms_top_n_test": 100,
     "rpn_post_nms_top_n_test": 48,
     "rpn_batch_size_per_image": 128,
-    "box_batch_size_per_image": 64,
+    "box_batch_size_per_image": 32,
     "box_detections_per_img": 20,
     "box_nms_thresh": 0.5,
     "box_score_thresh": 0.05,

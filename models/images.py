@@ -22,7 +22,9 @@ PADDING_GREY = 114
 
 MAX_BYTES = 20 * 2**20
 MAX_PIXELS = 40_000_000
-_CANVAS_MULTIPLE_PX = 32
+CANVAS_MULTIPLE_PX = 32
+"""Sides of a canvas are multiples of it: the pixels per cell of the detector's coarsest backbone map."""
+
 
 # Opened through their own classes: Image.open would warn about large pictures, which no thread can silence for itself.
 _OPENERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
@@ -149,9 +151,9 @@ def detector_canvas(image_hw: tuple[int, int], long_side_px: int) -> tuple[int, 
     Raises:
         ValueError: if `long_side_px` is not a positive multiple of 32.
     """
-    if long_side_px < _CANVAS_MULTIPLE_PX or long_side_px % _CANVAS_MULTIPLE_PX:
-        raise ValueError(f"long_side_px needs to be a positive multiple of {_CANVAS_MULTIPLE_PX}, got {long_side_px}")
-    short_side_px = math.ceil(long_side_px * 3 / 4 / _CANVAS_MULTIPLE_PX) * _CANVAS_MULTIPLE_PX
+    if long_side_px < CANVAS_MULTIPLE_PX or long_side_px % CANVAS_MULTIPLE_PX:
+        raise ValueError(f"long_side_px needs to be a positive multiple of {CANVAS_MULTIPLE_PX}, got {long_side_px}")
+    short_side_px = math.ceil(long_side_px * 3 / 4 / CANVAS_MULTIPLE_PX) * CANVAS_MULTIPLE_PX
     canvases = ((long_side_px, long_side_px), (long_side_px, short_side_px), (short_side_px, long_side_px))
     return max(canvases, key=lambda canvas_hw: _filled_share(image_hw, canvas_hw))
 

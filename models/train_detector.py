@@ -56,6 +56,8 @@ class DetectorTraining:
         weights: "none", "backbone" (ImageNet), "coco", or the path of a detector.safetensors to start from.
         epochs: passes over the photos, or None if only the clock ends the run.
         max_minutes: wall-clock budget, validation included, loading not; None for no budget.
+        sizes: (share of the run, long side) pairs, growing: the canvas from that share on; () for the spec's size
+            throughout. Small canvases first learn most of it at a fraction of the cost.
         batch: photos per step and worker.
         rate: peak learning rate of SGD with Nesterov's momentum, for a batch of 8; scaled with the batch.
         light: how far brightness and contrast move; the hue never does.
@@ -67,6 +69,7 @@ class DetectorTraining:
     weights: str = "none"
     epochs: float | None = None
     max_minutes: float | None = None
+    sizes: tuple[tuple[float, int], ...] = ()
     batch: int = 8
     rate: float = 0.02
     momentum: float = 0.9
@@ -86,6 +89,15 @@ class DetectorTraining:
             raise ValueError("a run needs epochs or max_minutes; give one")
         if self.batch < 1:
             raise ValueError(f"batch needs to be at least 1, got {self.batch}")
+        shares, sides = [share for share, _ in self.sizes], [side for _, side in self.sizes]
+        if sides and (shares != sorted(shares) or shares[0] != 0 or sides[-1] != self.spec.long_side_px):
+            raise ValueError(f"sizes need to start at share 0, grow and end at the spec's size, got {self.sizes}")
+        if any(side < 64 or side % 32 or side > self.spec.long_side_px for side in sides):
+            raise ValueError(f"sizes need to be multiples of 32 in [64, {self.spec.long_side_px}], got {sides}")
+
+    def size_at(self, share: float) -> int:
+        """Long side of the canvas at a share of the run."""
+        return next((side for start, side in reversed(self.sizes) if share >= start), self.spec.long_side_px)
 
     @property
     def start(self) -> Start | Path:
@@ -186,10 +198,15 @@ class _Run:
         config = self._config
         checkpointed_s = validated_s = self._clock.elapsed_s
         reporter = _Reporter(self._clock, self._step)
+
+        def share_at(step: int) -> float:
+            return run_share(step, total_steps, self._clock.elapsed_s, budget_s)
+
         with ThreadPoolExecutor(1) as pool:  # prepares the next batch while this one is learnt
-            views = pool.submit(self._views, train_set, self._step)
-            while (share := agreed(run_share(self._step, total_steps, self._clock.elapsed_s, budget_s))) < 1:
-                ready, views = views.result(), pool.submit(self._views, train_set, self._step + 1)
+            views = pool.submit(self._views, train_set, self._step, config.size_at(share_at(self._step)))
+            while (share := agreed(share_at(self._step))) < 1:
+                ready, next_step = views.result(), self._step + 1
+                views = pool.submit(self._views, train_set, next_step, config.size_at(share_at(next_step)))
                 rate = cosine_rate(share, config.rate * config.batch / 8, config.warmup_share)
                 reporter.add(self._train_step(ready, rate))
                 if worker_rank() != 0:
@@ -236,12 +253,12 @@ class _Run:
             self._order = epoch, photos.batches(rng, self._config.batch * num_workers())
         return self._order[1]
 
-    def _views(self, photos: PhotoSet, step: int) -> list[View]:
+    def _views(self, photos: PhotoSet, step: int, long_side_px: int) -> list[View]:
         """This worker's views of a step; they follow from seed and step alone, so a resumed run sees the same."""
         epoch, at = divmod(step, len(self._batches(photos, 0 if self._order is None else self._order[0])))
         indices = self._batches(photos, epoch)[at][worker_rank() :: num_workers()]
         rng = np.random.default_rng([self._config.seed, step, worker_rank()])
-        return [photos.training_view(int(index), rng, self._config.light) for index in indices]
+        return [photos.training_view(int(index), rng, self._config.light, long_side_px) for index in indices]
 
     def _train_step(self, views: Sequence[View], rate: float) -> dict[str, float]:
         images = normalise(torch.from_numpy(np.stack([view.canvas for view in views])).to(self._device))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from models.boxes import Boxes, box_area, clip_boxes
 from models.crops import read_photo
-from models.images import PADDING_GREY, detector_canvas, letterbox
+from models.images import CANVAS_MULTIPLE_PX, PADDING_GREY, detector_canvas, letterbox
 from models.ontology import Ontology
 from models.types import LabelledPhoto
 
@@ -67,21 +67,27 @@ class PhotoSet:
         canvas, scale = letterbox(self.pixels[index], self.canvas_hws[index])
         return View(canvas, self.boxes[index] * np.float32(scale), self.labels[index])
 
-    def training_view(self, index: int, rng: np.random.Generator, light: float) -> View:
+    def training_view(
+        self, index: int, rng: np.random.Generator, light: float, long_side_px: int | None = None
+    ) -> View:
         """The photo through a random window, perhaps mirrored, in other light.
 
         Args:
             index: which photo.
             rng: decides everything.
             light: largest change of brightness and contrast, as a share.
+            long_side_px: of the canvas, to train on smaller ones at first; None for the full size.
         """
+        canvas_hw = self.canvas_hws[index]
+        if long_side_px is not None:
+            canvas_hw = smaller_canvas(canvas_hw, long_side_px)
         pixels, boxes = self.pixels[index], self.boxes[index]
         if rng.random() < 0.5:
             pixels, boxes = mirrored(pixels, boxes)
         window = (0, 0, pixels.shape[1], pixels.shape[0])
         if rng.random() >= _WHOLE_SHARE:
             window = random_window(pixels.shape[:2], boxes, rng)
-        canvas, seen = look_through(shaken_light(pixels, light, rng), boxes, window, self.canvas_hws[index])
+        canvas, seen = look_through(shaken_light(pixels, light, rng), boxes, window, canvas_hw)
         is_there = (seen[:, 2:] - seen[:, :2]).min(axis=1, initial=np.inf) >= _SMALLEST_SIDE_PX
         is_there &= _seen_shares(boxes, window) > _BARELY_SEEN
         return View(canvas, seen[is_there], self.labels[index][is_there])
@@ -156,6 +162,13 @@ def _reduced(image: NDArray[np.uint8], long_side_px: int) -> tuple[NDArray[np.ui
     if scale >= 1:
         return image, 1.0
     return letterbox(image, (max(1, round(height * scale)), max(1, round(width * scale))))
+
+
+def smaller_canvas(canvas_hw: tuple[int, int], long_side_px: int) -> tuple[int, int]:
+    """A canvas of about the same aspect with another long side; both sides stay multiples of 32."""
+    scale = long_side_px / max(canvas_hw)
+    height, width = (max(1, round(side * scale / CANVAS_MULTIPLE_PX)) * CANVAS_MULTIPLE_PX for side in canvas_hw)
+    return height, width
 
 
 def mirrored(pixels: NDArray[np.uint8], boxes: Boxes) -> tuple[NDArray[np.uint8], Boxes]:
