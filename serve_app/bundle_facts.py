@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
+from models.bundle import Bundle
 from models.ontology import Attribute, Ontology
 
 
@@ -27,6 +29,20 @@ class BundleFacts:
     crop_size_px: int
     crop_pad_ratio: float
     threshold_by_attribute: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Self:
+        """Read them off a loaded bundle."""
+        return cls(
+            name=bundle.name,
+            version=bundle.version,
+            digest=bundle.digest,
+            ontology=bundle.ontology,
+            detector_long_side_px=bundle.detector_long_side_px,
+            crop_size_px=bundle.crop_size_px,
+            crop_pad_ratio=bundle.crop_pad_ratio,
+            threshold_by_attribute=bundle.thresholds,
+        )
 
     @property
     def label(self) -> str:

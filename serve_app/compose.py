@@ -196,7 +196,7 @@ class Composer:
             }
         scores: list[AttributeScores | None] = [None] * len(found)
         for category, positions in positions_by_category.items():
-            for position, answer in zip(positions, answers[category].result() or [None] * len(positions), strict=True):
+            for position, answer in zip(positions, answers[category].result() or (), strict=False):
                 scores[position] = answer
         return tuple(
             TaggedGarment(detection, scores[position], colours.result()[position])

@@ -54,7 +54,7 @@ class TaggerArgs(BaseModel):
 
     @property
     def bundle_uri(self) -> str:
-        """Where the bundle is read from, with the shipped one spelt out."""
+        """Where the bundle is read from: an address, or an absolute path, since replicas run elsewhere."""
         if self.bundle == DEMO_BUNDLE:
             return str(Path(__file__).parent.parent / "models" / "demo")
-        return self.bundle
+        return self.bundle if "://" in self.bundle else str(Path(self.bundle).expanduser().absolute())

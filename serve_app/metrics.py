@@ -92,12 +92,11 @@ class RayMeter:
 
         self._recorders: dict[str, Any] = {}
         for metric in metrics:
+            tag_keys: Any = metric.tag_keys  # Ray annotates a tuple of exactly one
             if metric.kind == "counter":
-                recorder: Any = ray_metrics.Counter(metric.name, metric.description, metric.tag_keys)
+                recorder: Any = ray_metrics.Counter(metric.name, metric.description, tag_keys)
             else:
-                recorder = ray_metrics.Histogram(
-                    metric.name, metric.description, list(metric.boundaries), metric.tag_keys
-                )
+                recorder = ray_metrics.Histogram(metric.name, metric.description, list(metric.boundaries), tag_keys)
             self._recorders[metric.name] = recorder
 
     def count(self, metric: Metric, amount: int = 1, **tags: str) -> None:

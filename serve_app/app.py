@@ -1,0 +1,90 @@
+"""Binds the application: a router, a detector and one classifier per category of the bundle, each scaled alone.
+
+No `from __future__ import annotations` here: Serve would then skip validating the arguments without a word.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ray import serve
+from ray.serve import Application
+
+from models.bundle import load_bundle
+from serve_app.bundle_facts import BundleFacts
+from serve_app.classifier import ClassifierDeployment, ClassifierModel
+from serve_app.config import TaggerArgs
+from serve_app.deployments import DETECTOR, ROUTER, classifier_name, deployment_options
+from serve_app.detector import DetectorDeployment, DetectorModel
+from serve_app.loading import load_classifier, load_detector
+from serve_app.router import RouterDeployment
+
+OptionsOf = Callable[[str], dict[str, Any]]
+"""Deployment name -> keywords of `Deployment.options`."""
+
+
+def build_app(args: TaggerArgs) -> Application:
+    """Build the application of a bundle; what `import_path` in the Serve config names.
+
+    Raises:
+        BundleError: if the bundle cannot be used, before any replica starts.
+    """
+    args = TaggerArgs.model_validate(args)  # Serve passes a plain dict when the annotation is a string
+    return bind_bundle(args)
+
+
+def bind_bundle(args: TaggerArgs, options_of: OptionsOf = deployment_options) -> Application:
+    """Bind the application of the bundle in `args`; `options_of` says how much of each deployment runs.
+
+    Raises:
+        BundleError: if the bundle cannot be used.
+    """
+    return bind_app(
+        args,
+        BundleFacts.of(load_bundle(args.bundle_uri)),
+        partial(load_detector, args.bundle_uri, args.device, args.num_threads),
+        lambda category: partial(load_classifier, args.bundle_uri, category, args.device, args.num_threads),
+        options_of,
+    )
+
+
+def bind_app(
+    args: TaggerArgs,
+    bundle: BundleFacts,
+    detector_loader: Callable[[], DetectorModel],
+    classifier_loader: Callable[[str], Callable[[], ClassifierModel]],
+    options_of: OptionsOf = deployment_options,
+) -> Application:
+    """Bind the deployments together.
+
+    Args:
+        args: what is answered.
+        bundle: says which categories get a classifier.
+        detector_loader: loads the detector in its replica.
+        classifier_loader: category -> what loads its classifier in its replica.
+        options_of: how much of each deployment runs.
+    """
+
+    def options(name: str) -> dict[str, Any]:
+        return {"name": name, **_with_gpu(options_of(name), args.device, 1 + len(bundle.ontology.category_names))}
+
+    detector = serve.deployment(**options(DETECTOR))(DetectorDeployment).bind(
+        detector_loader, bundle.detector_long_side_px, args.detector_max_batch, args.stall_limit_s
+    )
+    classifiers = {
+        category: serve.deployment(**options(classifier_name(category)))(ClassifierDeployment).bind(
+            classifier_loader(category), bundle.crop_size_px, args.classifier_max_batch, args.stall_limit_s
+        )
+        for category in bundle.ontology.category_names
+    }
+    ingress: type = serve.ingress()(RouterDeployment)
+    return serve.deployment(name=ROUTER, **options_of(ROUTER))(ingress).bind(args, bundle, detector, classifiers)
+
+
+def _with_gpu(options: dict[str, Any], device: str, num_models: int) -> dict[str, Any]:
+    """Give a model an equal share of one GPU where the profile gives none; without a share Ray hides the GPU."""
+    actor = options.get("ray_actor_options", {})
+    if device != "cuda" or "num_gpus" in actor:
+        return options
+    share = int(100 / num_models) / 100
+    return {**options, "ray_actor_options": {**actor, "num_gpus": share}}

@@ -1,0 +1,83 @@
+"""The classifier deployment of one category: batches the crops of many requests into one model."""
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.images import PADDING_GREY
+from models.types import AttributeScores
+from serve_app.batching import Batcher
+from serve_app.metrics import MODEL_METRICS, Meter, RayMeter
+
+
+class ClassifierModel(Protocol):
+    """What `models.classifier.Classifier` does."""
+
+    def classify(self, crops: NDArray[np.uint8]) -> Sequence[AttributeScores]:
+        """Scores of each of (N, S, S, 3) uint8 crops."""
+
+
+class ClassifierDeployment:
+    """One replica of the classifier of a category.
+
+    Args:
+        load_model: loads the model; called once, here in the replica.
+        size_px: side of the crops.
+        max_batch: crops that the model takes at once.
+        stall_limit_s: a batch that computes longer marks the replica unhealthy.
+        meter: records batches; None for Ray's.
+    """
+
+    def __init__(
+        self,
+        load_model: Callable[[], ClassifierModel],
+        size_px: int,
+        max_batch: int,
+        stall_limit_s: float,
+        meter: Meter | None = None,
+    ) -> None:
+        self._model = load_model()
+        self._max_batch = max_batch
+        self._stall_limit_s = stall_limit_s
+        self._model.classify(np.full((1, size_px, size_px, 3), PADDING_GREY, dtype=np.uint8))
+        self._batcher: Batcher[NDArray[np.uint8], tuple[AttributeScores, ...]] = Batcher(
+            self._run, max_batch, size_of=len, meter=meter or RayMeter(MODEL_METRICS)
+        )
+
+    async def classify(self, crops: NDArray[np.uint8], budget_s: float) -> tuple[AttributeScores, ...]:
+        """Answer the attributes of the crops of one photo.
+
+        Args:
+            crops: (N, S, S, 3) uint8, N >= 1.
+            budget_s: seconds that are left for it to begin.
+
+        Raises:
+            DeadlineExceeded: if the budget ends first.
+            ModelFailed: if the model raised.
+        """
+        return await self._batcher.submit(crops, budget_s)
+
+    async def ping(self) -> None:
+        """Answer, to show that the replica takes calls."""
+
+    async def check_health(self) -> None:
+        """Raise if the model thread hangs."""
+        await self._batcher.check_alive(self._stall_limit_s)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_batcher"):  # absent where loading failed
+            self._batcher.abandon()
+
+    def _run(self, batch: list[NDArray[np.uint8]]) -> list[tuple[AttributeScores, ...]]:
+        """All crops of the batch in passes of at most `max_batch`; a photo may bring more than that."""
+        crops = np.concatenate(batch)  # a copy, which torch wants: arrays from other processes are read-only
+        scores: list[AttributeScores] = []
+        for begin in range(0, len(crops), self._max_batch):
+            scores.extend(self._model.classify(crops[begin : begin + self._max_batch]))
+        if len(scores) != len(crops):
+            raise RuntimeError(f"the model gave {len(scores)} answers for {len(crops)} crops")
+        left = iter(scores)
+        return [tuple(islice(left, len(own))) for own in batch]

@@ -1,0 +1,88 @@
+"""Deployment handles as the callables of the composition: Ray's errors become ours, cancelling reaches the replica."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    WorkerCrashedError,
+)
+from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from models.errors import TaggingError
+from models.types import AttributeScores, Detection
+from serve_app.errors import ModelFailed, ModelUnavailable, Overloaded, ReplicaDied
+
+_DEATHS = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError)
+
+
+class DetectorHandle:
+    """Calls the detector deployment."""
+
+    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+        self._handle = handle
+
+    async def __call__(self, canvas: NDArray[np.uint8], min_score: float, budget_s: float) -> Sequence[Detection]:
+        """Detections in pixels of the canvas, (h, w, 3) uint8."""
+        found: Sequence[Detection] = await _call(self._handle.detect, canvas, min_score, budget_s)
+        return found
+
+    async def ping(self) -> None:
+        """Return when a replica answers."""
+        await _call(self._handle.ping)
+
+
+class ClassifierHandle:
+    """Calls the classifier deployment of one category."""
+
+    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+        self._handle = handle
+
+    async def __call__(self, crops: NDArray[np.uint8], budget_s: float) -> Sequence[AttributeScores]:
+        """Scores of each of (N, S, S, 3) uint8 crops."""
+        scores: Sequence[AttributeScores] = await _call(self._handle.classify, crops, budget_s)
+        return scores
+
+
+async def _call(method: Any, *args: Any) -> Any:
+    """Await one call.
+
+    Raises:
+        TaggingError: what the deployment raised itself, as a plain object of its class.
+        Overloaded: if too many calls wait already.
+        ReplicaDied: if the replica died after it accepted the call.
+        ModelUnavailable: if the deployment cannot take calls.
+        ModelFailed: if the deployment raised anything else.
+    """
+    response = method.remote(*args)
+    try:
+        return await response
+    except asyncio.CancelledError:
+        response.cancel()
+        raise
+    except RayTaskError as exc:
+        if isinstance(exc, TaggingError):
+            # past a handle str() is the remote traceback and the class a generated one, so only the parts are kept
+            raise _plain(exc) from None
+        raise ModelFailed("the model failed on this input", repr(exc.cause)) from None
+    except BackPressureError as exc:
+        raise Overloaded("too many requests wait; try again", repr(exc)) from exc
+    except _DEATHS as exc:
+        raise ReplicaDied("a replica died", type(exc).__name__) from exc
+    except (RayServeException, RayError) as exc:
+        raise ModelUnavailable("a deployment cannot answer", type(exc).__name__) from exc
+
+
+def _plain(exc: TaggingError) -> TaggingError:
+    own = next(kind for kind in type(exc).__mro__ if not issubclass(kind, RayError))
+    if issubclass(own, TaggingError):
+        return own(exc.message, exc.detail)
+    return ModelFailed("the model failed on this input", exc.detail)

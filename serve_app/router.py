@@ -1,0 +1,57 @@
+"""The router deployment: the ingress, which holds no model and loads no torch."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ray.serve.handle import DeploymentHandle
+from starlette.applications import Starlette
+
+from serve_app.answer import Answerer
+from serve_app.api import make_asgi
+from serve_app.bundle_facts import BundleFacts
+from serve_app.compose import Composer
+from serve_app.config import TaggerArgs
+from serve_app.handles import ClassifierHandle, DetectorHandle
+from serve_app.metrics import ROUTER_METRICS, RayMeter
+from serve_app.openapi import openapi_routes
+from serve_app.service import TaggingService
+from serve_app.web import web_routes
+
+
+class RouterDeployment:
+    """One replica of the router.
+
+    Args:
+        args: limits, deadlines and defaults.
+        bundle: what answers.
+        detector: handle of the detector deployment.
+        classifier_by_category: handles of the classifier deployments.
+    """
+
+    def __init__(
+        self,
+        args: TaggerArgs,
+        bundle: BundleFacts,
+        detector: DeploymentHandle[Any],
+        classifier_by_category: Mapping[str, DeploymentHandle[Any]],
+    ) -> None:
+        self._meter = RayMeter(ROUTER_METRICS)
+        self._threads = ThreadPoolExecutor(args.num_decode_threads, thread_name_prefix="decode")
+        detect = DetectorHandle(detector)
+        classify = {category: ClassifierHandle(handle) for category, handle in classifier_by_category.items()}
+        composer = Composer(args, bundle, detect, classify, self._threads, self._meter)
+        answerer = Answerer(bundle, args.min_several_score, args.low_confidence_score, self._meter)
+        self._service = TaggingService(args, bundle, composer, answerer, detect.ping)
+
+    def __serve_build_asgi_app__(self) -> Starlette:
+        """Called by Serve once the replica is there."""
+        pages = [*web_routes(), *openapi_routes()]
+        return make_asgi(self._service, self._meter, pages, echoes_request_id=False)  # Serve's proxy echoes it
+
+    async def check_health(self) -> None:
+        """Answer, which shows that the event loop turns."""
+
+    def __del__(self) -> None:
+        if hasattr(self, "_threads"):
+            self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,290 @@
+"""Starting the service on this machine: a Ray instance of its own, Serve, the application; and stopping it cleanly.
+
+Ray reads its flags when it is imported, so this module imports it only after they are set.
+"""
+
+import logging
+import math
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from serve_app.config import TaggerArgs
+from serve_app.deployments import REQUEST_LIMIT_S, deployment_options
+from serve_app.errors import ServiceError
+from serve_app.serve_config import APPLICATION
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+Report = Callable[[str], None]
+OptionsOf = Callable[[str], dict[str, Any]]
+Build = Callable[[OptionsOf], "Application"]
+
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    # Not only a matter of Windows and macOS: it is what makes every server of Ray's own bind to loopback.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # Said explicitly, since Ray's default changed back and forth; our methods are all async.
+    "RAY_SERVE_RUN_SYNC_IN_THREADPOOL": "1",
+    # Ray would hide the GPUs from replicas that hold no share of one, and warn that it will stop doing so.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+    # Ray reports as a failure that Serve's controller ends while it is asked to end.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "ServeController.graceful_shutdown",
+}
+_OBJECT_STORE_BYTES = 512 * 2**20  # canvases and crops in flight; Ray would take a third of the memory
+_HEADROOM_CPUS = 1.0
+_START_LIMIT_S = 900.0
+_POLL_S = 0.2
+
+
+class StartError(ServiceError):
+    """The service did not come up; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartOptions:
+    """Where the service listens, and what Ray may use.
+
+    Args:
+        host: address of the HTTP interface; loopback unless the caller opens it.
+        port: of the HTTP interface.
+        metrics_port: where Ray exports metrics, on loopback; None for any free one.
+        temp_dir: of Ray's logs and sockets, a short path; None for Ray's own.
+        options_of: deployment name -> how much of it runs.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    metrics_port: int | None = None
+    temp_dir: Path | None = None
+    options_of: OptionsOf = deployment_options
+
+
+class RunningService:
+    """A started service; leaving the context stops it.
+
+    `url` is its HTTP interface, `metrics_url` where Prometheus reads; `durations_s` are seconds per step of the start.
+    """
+
+    def __init__(self, url: str, metrics_url: str, durations_s: Mapping[str, float]) -> None:
+        self.url = url
+        self.metrics_url = metrics_url
+        self.durations_s = durations_s
+
+    def stop(self) -> None:
+        """Finish the requests in flight, then end every process."""
+        _shut_down()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def start_service(
+    args: TaggerArgs, options: StartOptions, report: Report, build: Build | None = None
+) -> RunningService:
+    """Start Ray, Serve and the application, and wait until every deployment answers.
+
+    Args:
+        args: what is answered.
+        options: where, and with how much.
+        report: told in a few words what is being waited for.
+        build: binds the application, given the deployments' options; None for that of the bundle in `args`.
+
+    Raises:
+        BundleError: if the bundle cannot be used.
+        StartError: if the port is taken, or a deployment fails to start.
+    """
+    prepare_environment()
+    clock = _Clock()
+    try:
+        report("importing Ray")
+        from ray import serve
+
+        clock.lap("import")
+        report("checking the bundle")
+        options_of = _NotingOptions(options.options_of)
+        application = build(options_of) if build else _bind_bundle(args, options_of)
+        clock.lap("bundle")
+        report("starting Ray")
+        context = _start_ray(_ray_options(options, options_of.num_cpus), report)
+        clock.lap("ray")
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        report("starting Serve")
+        serve.start(http_options=_http_options(options), logging_config={"log_level": "WARNING"})
+        clock.lap("serve")
+        _deploy(application, report)
+        clock.lap("replicas")
+    except BaseException:
+        _shut_down()
+        raise
+    metrics_port = context.address_info["metrics_export_port"]
+    metrics_host = context.address_info["node_ip_address"]
+    return RunningService(
+        f"http://{options.host}:{options.port}", f"http://{metrics_host}:{metrics_port}/metrics", clock.laps_s
+    )
+
+
+def prepare_environment() -> None:
+    """Set the flags that Ray reads on import; what the user has set stays.
+
+    The token keeps other users of this machine from Ray's ports; it lives in the environment of our processes only.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def wait_for_signal() -> None:
+    """Return on SIGINT or SIGTERM; call it in the main thread, after the start, since Ray sets handlers too."""
+    stopped = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopped.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        while not stopped.wait(1.0):  # a wait without an end would not be interrupted on every platform
+            pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _bind_bundle(args: TaggerArgs, options_of: OptionsOf) -> "Application":
+    from serve_app.app import bind_bundle
+
+    return bind_bundle(args, options_of)
+
+
+def _ray_options(options: StartOptions, num_cpus: float) -> dict[str, Any]:
+    chosen: dict[str, Any] = {
+        "address": "local",  # a Ray instance that runs already stays as it is
+        "num_cpus": num_cpus,
+        "include_dashboard": False,
+        "object_store_memory": _OBJECT_STORE_BYTES,
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+    }
+    if options.metrics_port is not None:
+        chosen["_metrics_export_port"] = options.metrics_port
+    if options.temp_dir is not None:
+        chosen["_temp_dir"] = str(options.temp_dir)
+    return chosen
+
+
+def _start_ray(options: dict[str, Any], report: Report) -> Any:
+    """Start Ray, once more if its node takes longer than the 30 s that Ray allows; a busy machine may need it."""
+    import ray
+
+    try:
+        return ray.init(**options)
+    except Exception as exc:  # Ray raises no class of its own here
+        if "timed out during startup" not in str(exc):
+            raise
+        report("starting Ray takes long on this machine, trying once more")
+        ray.shutdown()
+        return ray.init(**options)
+
+
+def _http_options(options: StartOptions) -> dict[str, Any]:
+    return {
+        "host": options.host,
+        "port": options.port,
+        "request_timeout_s": REQUEST_LIMIT_S,  # above our own deadlines, so that ours answer first
+        "keep_alive_timeout_s": 90,
+    }
+
+
+class _NotingOptions:
+    """Hands out options, and adds up the logical CPUs of every deployment at its most."""
+
+    def __init__(self, options_of: OptionsOf) -> None:
+        self._options_of = options_of
+        self._options: dict[str, dict[str, Any]] = {}
+
+    def __call__(self, name: str) -> dict[str, Any]:
+        self._options[name] = self._options_of(name)
+        return self._options[name]
+
+    @property
+    def num_cpus(self) -> int:
+        """What Ray is told to have: whatever the machine has, every deployment has to find a place."""
+        needed = _HEADROOM_CPUS
+        for options in self._options.values():
+            scaling = options.get("autoscaling_config", {})
+            replicas = scaling.get("max_replicas", options.get("num_replicas", 1))
+            needed += replicas * options.get("ray_actor_options", {}).get("num_cpus", 1)
+        return max(os.cpu_count() or 1, math.ceil(needed))
+
+
+def _deploy(application: "Application", report: Report) -> None:
+    """Deploy and wait, reporting which deployments are still missing."""
+    from ray import serve
+    from ray.serve.api import RunTarget, run_many
+    from ray.serve.schema import ApplicationStatus
+
+    target = RunTarget(target=application, name=APPLICATION, route_prefix="/")
+    run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
+    said = ""
+    until = time.monotonic() + _START_LIMIT_S
+    while time.monotonic() < until:
+        status = serve.status().applications.get(APPLICATION)
+        if status is not None and status.status == ApplicationStatus.RUNNING:
+            return
+        if status is not None and status.status in (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY):
+            raise StartError("a deployment failed to start; the logs of Ray say why", status.message)
+        text = _missing(status)
+        if text != said:
+            report(text)
+            said = text
+        time.sleep(_POLL_S)
+    raise StartError(f"the service was not ready within {_START_LIMIT_S:.0f} s; last: {said}")
+
+
+def _missing(status: Any) -> str:
+    if status is None or not status.deployments:
+        return "waiting for the deployments"
+    missing = [name for name, deployment in status.deployments.items() if deployment.status != "HEALTHY"]
+    num_ready = len(status.deployments) - len(missing)
+    return f"loading models: {num_ready} of {len(status.deployments)} ready, waiting for {', '.join(missing)}"
+
+
+def _shut_down() -> None:
+    """Stop Serve, then Ray; harmless where nothing runs."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return
+    from ray import serve
+
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    with suppress(Exception):  # Ray ends below in any case, and its processes with it
+        serve.shutdown()  # type: ignore[no-untyped-call]
+    ray.shutdown()
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self.laps_s: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.laps_s[name] = round(now - self._last, 2)
+        self._last = now

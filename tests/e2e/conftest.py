@@ -1,0 +1,59 @@
+"""One real Ray instance and one running service for all cluster tests; everything on loopback and free ports."""
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from models.ontology import Ontology
+from serve_app.config import TaggerArgs
+from serve_app.deployments import deployment_options
+from serve_app.start import RunningService, StartOptions, start_service
+from tests.e2e.painted import PaintedLoader, extended_ontology, load_painted_detector
+from tests.fakes import facts
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The running service and a client of it."""
+
+    service: RunningService
+    client: httpx.Client
+    ontology: Ontology
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    os.environ.setdefault("RAY_metrics_report_interval_ms", "500")
+    ontology = extended_ontology()
+    args = TaggerArgs(request_deadline_s=40.0, detect_deadline_s=30.0, classify_deadline_s=30.0)
+    temp_dir = Path(tempfile.mkdtemp(prefix="tagger-", dir="/tmp"))  # sockets need short paths
+    options = StartOptions(
+        port=free_port(), temp_dir=temp_dir, options_of=lambda name: deployment_options(name, "kind-cpu")
+    )
+
+    def build(options_of):  # type: ignore[no-untyped-def]
+        from serve_app.app import bind_app
+
+        return bind_app(args, facts(ontology), load_painted_detector, PaintedLoader(ontology), options_of)
+
+    try:
+        with (
+            start_service(args, options, report=lambda text: None, build=build) as service,
+            httpx.Client(base_url=service.url, timeout=120) as client,
+        ):
+            yield Cluster(service, client, ontology)
+    finally:
+        shutil.rmtree(temp_dir, ignore_errors=True)
