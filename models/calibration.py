@@ -1,0 +1,94 @@
+"""Turns raw outputs into honest scores: a temperature per head, a threshold per several-valued attribute.
+
+Temperatures by Guo et al., "On Calibration of Modern Neural Networks", arXiv 1706.04599: one number per head that
+makes its scores match how often it is right; it changes no order. Both are fitted on photos that training never saw.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.crops import UNLABELLED, CropSet, Labels
+
+MIN_GARMENTS = 20
+"""Labelled garments below which a head keeps temperature 1 and threshold 0.5."""
+
+DEFAULT_THRESHOLD = 0.5
+_TEMPERATURES = np.geomspace(0.25, 4.0, 65)
+_THRESHOLDS = np.linspace(0.1, 0.9, 33)
+
+Logits = Mapping[str, Mapping[str, NDArray[np.float32]]]
+"""By category and attribute: (n, values), in the order of the garments of that category."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a bundle keeps of it.
+
+    Attributes:
+        temperatures: category -> attribute -> what its logits are divided by.
+        thresholds: category -> several-valued attribute -> score from which a value counts as seen.
+    """
+
+    temperatures: Mapping[str, Mapping[str, float]]
+    thresholds: Mapping[str, Mapping[str, float]]
+
+
+def fit_calibration(logits: Logits, garments: CropSet) -> Calibration:
+    """Fit every head with enough labelled garments.
+
+    Args:
+        logits: raw outputs for the garments.
+        garments: their labels.
+    """
+    temperatures: dict[str, dict[str, float]] = {}
+    thresholds: dict[str, dict[str, float]] = {}
+    for category in garments.categories:
+        for attribute in category.attributes.values():
+            raw, labels = logits[category.name][attribute.name], garments.labels[category.name][attribute.name]
+            is_labelled = (labels if attribute.is_single else labels[:, 0]) != UNLABELLED
+            if is_labelled.sum() < MIN_GARMENTS:
+                continue
+            raw, labels = raw[is_labelled].astype(np.float64), labels[is_labelled]
+            fit = fit_temperature(raw, labels)
+            temperatures.setdefault(category.name, {})[attribute.name] = fit
+            if not attribute.is_single:
+                scores = 1 / (1 + np.exp(-raw / fit))
+                thresholds.setdefault(category.name, {})[attribute.name] = fit_threshold(scores, labels > 0)
+    return Calibration(temperatures, thresholds)
+
+
+def fit_temperature(logits: NDArray[np.float64], labels: Labels) -> float:
+    """The temperature with the least log loss, to two digits.
+
+    Args:
+        logits: (n, values).
+        labels: (n,) int64 for a single choice, (n, values) of 0 and 1 for several; nothing unlabelled.
+    """
+    losses = [_log_loss(logits / temperature, labels) for temperature in _TEMPERATURES]
+    return round(float(_TEMPERATURES[int(np.argmin(losses))]), 2)
+
+
+def fit_threshold(scores: NDArray[np.float64], true: NDArray[np.bool_]) -> float:
+    """The threshold with the highest F1 over all cells; of equals the one nearest to 0.5.
+
+    Args:
+        scores: (n, values) in [0, 1].
+        true: (n, values).
+    """
+    qualities = []
+    for threshold in _THRESHOLDS:
+        chosen = scores >= threshold
+        qualities.append(2 * (chosen & true).sum() / max(1, chosen.sum() + true.sum()))
+    best = np.flatnonzero(np.isclose(qualities, max(qualities)))
+    return round(float(min(_THRESHOLDS[best], key=lambda threshold: abs(threshold - DEFAULT_THRESHOLD))), 3)
+
+
+def _log_loss(logits: NDArray[np.float64], labels: Labels) -> float:
+    if labels.ndim == 1:
+        shifted = logits - logits.max(1, keepdims=True)
+        scores = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+        return float(-scores[np.arange(len(labels)), labels.astype(np.int64)].mean())
+    return float((np.logaddexp(0, logits) - logits * labels).mean())

@@ -1,0 +1,346 @@
+"""The attribute classifiers: an Inception-v3 trunk and, per category, one linear head per attribute.
+
+Szegedy et al., "Rethinking the Inception Architecture", arXiv 1512.00567; the network is torchvision's.
+"""
+
+import copy
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.models import Inception_V3_Weights, inception_v3
+from torchvision.models.inception import BasicConv2d
+
+from models.crops import UNLABELLED
+from models.errors import BundleError
+from models.ontology import Attribute, Category
+from models.preprocess import inference_dtype, normalise
+from models.types import AttributeScore, AttributeScores
+
+FEATURES = 2048
+AUXILIARY_FEATURES = 768
+MIN_SIZE_PX = 75  # below it the last reduction of Inception-v3 has no pixel left
+AUXILIARY_MIN_SIZE_PX = 299  # below it the auxiliary head's pooling has no pixel left
+
+
+@dataclass(frozen=True)
+class ClassifierSpec:
+    """How a garment becomes the classifier's input: the square's side and the air around the box."""
+
+    size_px: int = 160
+    pad_ratio: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.size_px < MIN_SIZE_PX:
+            raise ValueError(f"size_px needs to be at least {MIN_SIZE_PX}, got {self.size_px}")
+        if not 0 <= self.pad_ratio <= 1:
+            raise ValueError(f"pad_ratio needs to be in [0, 1], got {self.pad_ratio}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form; `from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "ClassifierSpec":
+        """Build from `to_dict`'s form.
+
+        Raises:
+            ValueError: if a field is out of range.
+            TypeError: if a field is unknown.
+        """
+        return cls(**data)
+
+
+class InceptionTrunk(nn.Module):
+    """Inception-v3 without its last layer: (B, 3, S, S) -> (B, 2048), S >= 75.
+
+    Args:
+        has_auxiliary: keep the side branch that helps training; it needs S >= 299 and answers in training mode only.
+        dropout: share of features dropped in training; 0 when training from nothing.
+    """
+
+    def __init__(self, *, has_auxiliary: bool = False, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.inception = inception_v3(
+            weights=None, init_weights=False, transform_input=False, aux_logits=has_auxiliary, dropout=dropout
+        )
+        self.inception.fc = nn.Identity()
+        if has_auxiliary:
+            self.inception.AuxLogits.fc = nn.Identity()
+
+    @property
+    def has_auxiliary(self) -> bool:
+        """Whether the side branch is there."""
+        return self.inception.AuxLogits is not None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features of normalised crops: (B, 3, S, S) float -> (B, 2048)."""
+        return self.features(images)[0]
+
+    def features(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Features, and in training those of the side branch: (B, 2048) and (B, 768) or None."""
+        features, auxiliary = self.inception._forward(images)
+        return features, auxiliary
+
+
+def load_pretrained_trunk(trunk: InceptionTrunk, weights: Inception_V3_Weights | Path) -> None:
+    """Start a trunk from torchvision's ImageNet weights.
+
+    Those weights expect inputs scaled by 0.5 / 0.5; the change of scale is folded into the first layer, so that the
+    trunk takes our ImageNet-normalised input. The fold is exact, since that layer has neither bias nor padding.
+
+    Args:
+        trunk: changed in place.
+        weights: torchvision's enum (downloads), or a local file with the same state dict.
+
+    Raises:
+        BundleError: if the file does not fit Inception-v3.
+    """
+    if isinstance(weights, Path):
+        try:
+            state = torch.load(weights, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError) as exc:
+            raise BundleError(f"{weights.name} cannot be read; give torchvision's Inception-v3 weights") from exc
+    else:
+        state = weights.get_state_dict(progress=False, check_hash=True)
+    scale = torch.tensor([0.229, 0.224, 0.225]) / 0.5
+    shift = (torch.tensor([0.485, 0.456, 0.406]) - 0.5) / 0.5
+    try:
+        kernel = state["Conv2d_1a_3x3.conv.weight"]  # (32, 3, 3, 3)
+        state["Conv2d_1a_3x3.bn.running_mean"] -= (kernel * shift[None, :, None, None]).sum((1, 2, 3))
+        state["Conv2d_1a_3x3.conv.weight"] = kernel * scale[None, :, None, None]
+        wanted = trunk.inception.state_dict()
+        trunk.inception.load_state_dict({name: state[name] for name in wanted})
+    except (KeyError, RuntimeError) as exc:
+        raise BundleError("the weights do not fit Inception-v3; give torchvision's file", str(exc)) from exc
+
+
+class CategoryHeads(nn.ModuleDict):
+    """One linear layer per attribute of a category: (B, features) -> logits by attribute."""
+
+    def __init__(self, category: Category, num_features: int = FEATURES) -> None:
+        super().__init__()
+        for attribute in category.attributes.values():
+            head = nn.Linear(num_features, len(attribute.values))
+            if not attribute.is_single:  # start near the share of values that hold, or their loss drowns the rest
+                nn.init.constant_(head.bias, -float(np.log(len(attribute.values))))
+            self[attribute.name] = head
+
+    def forward(self, features: Tensor) -> dict[str, Tensor]:
+        """Logits (B, values) of every attribute."""
+        return {name: head(features) for name, head in self.items()}
+
+
+class CategoryClassifier(nn.Module):
+    """A trunk and the heads of one category: normalised crops (B, 3, S, S) -> logits by attribute."""
+
+    def __init__(self, trunk: nn.Module, heads: CategoryHeads) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.heads = heads
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Logits (B, values) of every attribute."""
+        logits: dict[str, Tensor] = self.heads(self.trunk(images))
+        return logits
+
+
+class JointClassifier(nn.Module):
+    """One trunk under the heads of several categories, for training them together.
+
+    Where categories share an attribute with the same values, the head of each is a common part plus its own: the common
+    part learns from all of them, and one batch holds few rows of any single category.
+    """
+
+    def __init__(self, trunk: InceptionTrunk, categories: Sequence[Category]) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.heads = _JointHeads(categories, FEATURES)
+        self.auxiliary_heads = _JointHeads(categories, AUXILIARY_FEATURES) if trunk.has_auxiliary else None
+
+    def forward(
+        self, images: Tensor, rows_by_category: Mapping[str, Tensor]
+    ) -> tuple[dict[str, dict[str, Tensor]], dict[str, dict[str, Tensor]] | None]:
+        """Run the trunk once for a mixed batch, then each category's heads on its rows.
+
+        Args:
+            images: (B, 3, S, S) normalised crops of any category.
+            rows_by_category: for each category present, the (n,) int64 rows of its crops.
+
+        Returns:
+            Logits (n, values) by category and attribute, and those of the auxiliary branch in training, or None.
+        """
+        features, auxiliary = self.trunk.features(images)
+        logits = self.heads(features, rows_by_category)
+        if auxiliary is None or self.auxiliary_heads is None:
+            return logits, None
+        return logits, self.auxiliary_heads(auxiliary, rows_by_category)
+
+
+class _JointHeads(nn.Module):
+    """Heads of several categories on common parts; `merged` gives the plain heads of one."""
+
+    def __init__(self, categories: Sequence[Category], num_features: int) -> None:
+        super().__init__()
+        self._categories = {category.name: category for category in categories}
+        counts = Counter(_common_key(attribute) for each in categories for attribute in each.attributes.values())
+        self.own = nn.ModuleDict({each.name: CategoryHeads(each, num_features) for each in categories})
+        self.common = nn.ModuleDict()
+        for category in categories:
+            for attribute in category.attributes.values():
+                key = _common_key(attribute)
+                if counts[key] > 1:
+                    own = self._own_heads(category.name)[attribute.name]
+                    if key not in self.common:
+                        self.common[key] = copy.deepcopy(own)
+                    nn.init.zeros_(own.weight)
+                    nn.init.zeros_(own.bias)
+
+    def forward(self, features: Tensor, rows_by_category: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        common = {key: head(features) for key, head in self.common.items()}
+        logits: dict[str, dict[str, Tensor]] = {}
+        for name, rows in rows_by_category.items():
+            logits[name] = self.own[name](features[rows])
+            for attribute in self._categories[name].attributes.values():
+                if (key := _common_key(attribute)) in common:
+                    logits[name][attribute.name] = logits[name][attribute.name] + common[key][rows]
+        return logits
+
+    @torch.no_grad()
+    def merged(self, category: str) -> CategoryHeads:
+        heads = copy.deepcopy(self._own_heads(category))
+        for attribute in self._categories[category].attributes.values():
+            if (key := _common_key(attribute)) in self.common:
+                for target, common in zip(
+                    heads[attribute.name].parameters(), self.common[key].parameters(), strict=True
+                ):
+                    target += common
+        return heads
+
+    def _own_heads(self, category: str) -> CategoryHeads:
+        return cast(CategoryHeads, self.own[category])
+
+
+def _common_key(attribute: Attribute) -> str:
+    """The same for attributes that ask the same and answer the same; fit for a module's name."""
+    return f"{attribute.name}-{attribute.choice}-{'-'.join(attribute.values)}"
+
+
+def attribute_loss(attribute: Attribute, logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor | None:
+    """Mean loss over the labelled rows of one head; what is unlabelled counts neither way.
+
+    Softmax cross-entropy for a single choice. For several, the binary cross-entropy summed over the values, so that
+    its gradient per logit weighs as much as that of the other heads.
+
+    Args:
+        attribute: what the head answers.
+        logits: (n, values).
+        labels: (n,) int64 for a single choice, (n, values) float of 0 and 1 for several; UNLABELLED where unknown.
+        smoothing: label smoothing of single-choice heads.
+
+    Returns:
+        A scalar, or None if no row is labelled.
+    """
+    if attribute.is_single:
+        if not bool((labels != UNLABELLED).any()):
+            return None
+        return F.cross_entropy(logits, labels, ignore_index=UNLABELLED, label_smoothing=smoothing)
+    is_labelled = labels[:, 0] != UNLABELLED
+    if not bool(is_labelled.any()):
+        return None
+    known = labels[is_labelled].to(logits.dtype)
+    return F.binary_cross_entropy_with_logits(logits[is_labelled], known, reduction="sum") / len(known)
+
+
+class Classifier:
+    """Answers the attributes of one category; owns nothing but its weights, safe to call from one thread at a time.
+
+    Args:
+        category: what is answered.
+        trunk: in evaluation mode, best `folded`; may be shared between classifiers.
+        heads: of this category.
+        device: where both are moved.
+        temperatures: divides the logits of an attribute; 1 where absent.
+    """
+
+    def __init__(
+        self,
+        category: Category,
+        trunk: nn.Module,
+        heads: CategoryHeads,
+        device: str | torch.device = "cpu",
+        temperatures: Mapping[str, float] | None = None,
+    ) -> None:
+        self.category = category
+        self._device = torch.device(device)
+        self._dtype = inference_dtype(self._device)
+        # Inception-v3 has layers whose arithmetic bf16 serves well; the heads stay in float32 for exact scores.
+        self._trunk = trunk.eval().to(self._device, self._dtype).to(memory_format=torch.channels_last)
+        self._heads = heads.eval().to(device=self._device, dtype=torch.float32)
+        self._temperatures = {name: (temperatures or {}).get(name, 1.0) for name in category.attributes}
+
+    def classify(self, crops: NDArray[np.uint8]) -> list[AttributeScores]:
+        """Answer a batch of crops.
+
+        Args:
+            crops: (N, S, S, 3) uint8 squares as `crop_square` makes them; N may be 0.
+
+        Returns:
+            For each crop, by attribute all values with their scores, best first.
+
+        Raises:
+            ValueError: if `crops` is not (N, S, S, 3) uint8.
+        """
+        probabilities = self.probabilities(crops)
+        return [
+            {
+                name: _sorted_scores(attribute, probabilities[name][row])
+                for name, attribute in self.category.attributes.items()
+            }
+            for row in range(len(crops))
+        ]
+
+    def probabilities(self, crops: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Scores (N, values) in label order by attribute: softmax for a single choice, sigmoid for several."""
+        scores: dict[str, NDArray[np.float32]] = {}
+        for name, logits in self.logits(crops).items():
+            tempered = torch.from_numpy(logits) / self._temperatures[name]
+            is_single = self.category.attributes[name].is_single
+            scores[name] = (tempered.softmax(1) if is_single else tempered.sigmoid()).numpy()
+        return scores
+
+    def logits(self, crops: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Raw outputs (N, values) by attribute, for calibration."""
+        if crops.ndim != 4 or crops.shape[3] != 3 or crops.dtype != np.uint8 or crops.shape[1] != crops.shape[2]:
+            raise ValueError(f"crops need to be (N, S, S, 3) uint8, got {crops.shape} {crops.dtype}")
+        if not len(crops):
+            empty = {name: len(attribute.values) for name, attribute in self.category.attributes.items()}
+            return {name: np.zeros((0, num), np.float32) for name, num in empty.items()}
+        with torch.inference_mode():
+            pixels = torch.from_numpy(np.ascontiguousarray(crops)).to(self._device)
+            images = normalise(pixels).to(self._dtype)  # (N, 3, S, S)
+            features = self._trunk(images).float()  # (N, 2048)
+            return {name: logits.cpu().numpy() for name, logits in self._heads(features).items()}
+
+
+def _sorted_scores(attribute: Attribute, scores: NDArray[np.float32]) -> tuple[AttributeScore, ...]:
+    order = np.argsort(-scores, kind="stable")
+    return tuple(AttributeScore(attribute.values[label], min(1.0, float(scores[label]))) for label in order)
+
+
+def folded(trunk: InceptionTrunk) -> InceptionTrunk:
+    """Fold every batch normalisation into its convolution, in place: the same answers, about a quarter faster."""
+    trunk.eval()
+    for module in trunk.modules():
+        if isinstance(module, BasicConv2d) and isinstance(module.bn, nn.BatchNorm2d):
+            module.conv = fuse_conv_bn_eval(module.conv, module.bn)
+            module.bn = nn.Identity()
+    return trunk

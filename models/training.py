@@ -1,0 +1,176 @@
+"""What both trainers share: the learning-rate schedule, averaged weights, resumable checkpoints, the learning curve."""
+
+import copy
+import csv
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingProgress:
+    """Where a run stands, for whoever shows it."""
+
+    share: float
+    step: int
+    elapsed_s: float
+    metrics: Mapping[str, float]
+
+
+ProgressCallback = Callable[[TrainingProgress], None]
+
+
+class RunClock:
+    """Wall-clock seconds of a run, those before an interruption included."""
+
+    def __init__(self, elapsed_s: float = 0.0) -> None:
+        self._started_s = time.monotonic() - elapsed_s
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds so far."""
+        return time.monotonic() - self._started_s
+
+
+def run_share(step: int, total_steps: int | None, elapsed_s: float, budget_s: float | None) -> float:
+    """Share of a run that is done: by steps or by time, whichever is further; 1 ends it.
+
+    Raises:
+        ValueError: if neither limit is given.
+    """
+    if total_steps is None and budget_s is None:
+        raise ValueError("a run needs a number of steps or a time budget; give one")
+    by_steps = step / total_steps if total_steps else 0.0
+    by_time = elapsed_s / budget_s if budget_s else 0.0
+    return min(1.0, max(by_steps, by_time))
+
+
+def cosine_rate(share: float, peak: float, warmup_share: float, floor: float = 0.0) -> float:
+    """Learning rate at a share of the run: linear from a hundredth of the peak, then half a cosine down to the floor.
+
+    Args:
+        share: in [0, 1].
+        peak: the highest rate.
+        warmup_share: in [0, 1), where the peak is reached.
+        floor: the last rate.
+    """
+    if share < warmup_share:
+        return peak * max(0.01, share / warmup_share)
+    falling = (share - warmup_share) / (1 - warmup_share)
+    return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * falling))
+
+
+class AveragedWeights:
+    """An exponential moving average of a module's weights and buffers; short at first, so that it starts unbiased.
+
+    Args:
+        module: what is averaged; `self.module` is a copy of it in evaluation mode.
+        decay: kept share per update in the long run, in [0, 1).
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.module = copy.deepcopy(module).eval()
+        self.module.requires_grad_(False)
+        self.num_updates = 0
+        self._decay = decay
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        """Move the average towards the module's present state."""
+        self.num_updates += 1
+        decay = min(self._decay, (1 + self.num_updates) / (10 + self.num_updates))
+        source = module.state_dict()
+        floats = [(kept, source[name]) for name, kept in self.module.state_dict().items() if kept.is_floating_point()]
+        torch._foreach_lerp_([kept for kept, _ in floats], [new for _, new in floats], 1 - decay)
+        for name, kept in self.module.state_dict().items():
+            if not kept.is_floating_point():
+                kept.copy_(source[name])
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint so that an interruption leaves the old one or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        torch.save(dict(state), file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any] | None:
+    """Read a checkpoint of `save_checkpoint`; None if there is none yet."""
+    if not path.exists():
+        return None
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+class LearningCurve:
+    """A CSV of the run, one row per report; a resumed run appends to it.
+
+    Args:
+        path: the file.
+        columns: all it can hold; what a row lacks stays empty.
+    """
+
+    def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
+        self._path = path
+        self._columns = columns
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def add(self, row: Mapping[str, float]) -> None:
+        """Append a row.
+
+        Raises:
+            ValueError: if it holds a column that was not declared.
+        """
+        is_new = not self._path.exists()
+        with self._path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self._columns)
+            if is_new:
+                writer.writeheader()
+            writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
+
+
+def num_workers() -> int:
+    """Processes that train together; 1 unless torch.distributed was set up by whoever launched us."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def worker_rank() -> int:
+    """Which of them this is; 0 writes the files."""
+    return dist.get_rank() if num_workers() > 1 else 0
+
+
+def agreed(value: float) -> float:
+    """The first worker's value of something that the clock decides, so that all workers take the same turn."""
+    if num_workers() == 1:
+        return value
+    shared = [value]
+    dist.broadcast_object_list(shared, src=0)
+    return shared[0]
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace each gradient by its mean over the workers; a head that saw no row on one of them counts as zero."""
+    if num_workers() == 1:
+        return
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    flat = torch.cat(
+        [torch.zeros_like(each).flatten() if each.grad is None else each.grad.flatten() for each in trained]
+    )
+    dist.all_reduce(flat)
+    flat /= num_workers()
+    at = 0
+    for parameter in trained:
+        parameter.grad = flat[at : at + parameter.numel()].view_as(parameter).clone()
+        at += parameter.numel()
