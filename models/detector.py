@@ -115,7 +115,8 @@ class GarmentDetector(nn.Module):
         """Losses when training, detections otherwise.
 
         Args:
-            images: (B, 3, H, W) from `normalise`; half precision is for the backbone, the rest computes in float32.
+            images: (B, 3, H, W) from `normalise`. Under autocast only the backbone computes in half precision: box
+                corners beyond 256 pixels would lose whole pixels.
             targets: one per image; needed when training.
 
         Returns:
@@ -125,8 +126,9 @@ class GarmentDetector(nn.Module):
         height_px, width_px = images.shape[-2:]
         features = OrderedDict((name, level.float()) for name, level in self.backbone(images).items())
         listed = ImageList(images, [(height_px, width_px)] * len(images))
-        proposals, proposal_losses = self.rpn(listed, features, targets)
-        detections, region_losses = self.roi_heads(features, proposals, listed.image_sizes, targets)
+        with torch.autocast(images.device.type, enabled=False):
+            proposals, proposal_losses = self.rpn(listed, features, targets)
+            detections, region_losses = self.roi_heads(features, proposals, listed.image_sizes, targets)
         return {**proposal_losses, **region_losses} if self.training else detections
 
 

@@ -1,14 +1,12 @@
 """How good detections and attributes are, as pure functions on arrays; photos, models and files are not known here."""
 
-import contextlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.boxes import Boxes
+from models.boxes import Boxes, box_iou
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +69,11 @@ def detection_quality(found: Sequence[LabelledBoxes], true: Sequence[LabelledBox
         return DetectionQuality(np.nan, np.nan, np.nan, np.nan, {}, {}, len(true), 0)
     rows = [row for number, photo in enumerate(found, start=1) for row in _coco_rows(number, photo, needs_score=True)]
     rows = [row for row in rows if row["category_id"] in labels] or [_NO_DETECTION | {"category_id": labels[0]}]
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(_coco_dataset(true, labels))
-        evaluation = COCOeval_faster(truth, truth.loadRes(rows), "bbox", lvis_style=False)
-        evaluation.params.maxDets = [1, 10, 100]
-        evaluation.evaluate()
-        evaluation.accumulate()
+    truth = COCO(_coco_dataset(true, labels))
+    evaluation = COCOeval_faster(truth, truth.loadRes(rows), "bbox", lvis_style=False)
+    evaluation.params.maxDets = [1, 10, 100]
+    evaluation.evaluate()
+    evaluation.accumulate()
     precision = evaluation.eval["precision"]  # (IoU thresholds, recalls, labels, areas, maxDets), -1 where undefined
     recall = evaluation.eval["recall"]  # (IoU thresholds, labels, areas, maxDets)
     by_label = precision[:, :, :, 0, -1]
@@ -126,3 +123,152 @@ def _mean(values: NDArray[np.float64]) -> float:
     """Mean of what is defined (COCO marks the rest with -1); nan if nothing is."""
     defined = values[values > -1]
     return float(defined.mean()) if defined.size else float("nan")
+
+
+def matched_pairs(found: LabelledBoxes, true: LabelledBoxes, min_iou: float = 0.5) -> list[tuple[int, int]]:
+    """Pair detections with true boxes of the same label, best score first, each at most once.
+
+    Args:
+        found: detections of one photo, with scores.
+        true: its labelled boxes.
+        min_iou: pairs overlap at least so much.
+
+    Returns:
+        (index in `found`, index in `true`) of each pair.
+    """
+    overlaps = box_iou(found.boxes, true.boxes)
+    overlaps[found.labels[:, None] != true.labels[None, :]] = 0
+    scores = np.zeros(len(found.labels)) if found.scores is None else found.scores
+    pairs: list[tuple[int, int]] = []
+    for index in np.argsort(-scores, kind="stable") if len(true.labels) else ():
+        best = int(overlaps[index].argmax())
+        if overlaps[index, best] >= min_iou:
+            pairs.append((int(index), best))
+            overlaps[:, best] = -1
+    return pairs
+
+
+@dataclass(frozen=True, slots=True)
+class ValueQuality:
+    """One value of an attribute: precision, recall and F1 in [0, 1]; `support` garments truly have it."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeQuality:
+    """One attribute over the garments whose label is known.
+
+    Attributes:
+        values: each value's own quality.
+        macro_f1: mean F1 over the values that any garment truly has; nan if no garment is labelled.
+        micro_f1: F1 over all answers; for a single choice this is the accuracy.
+        majority_macro_f1: `macro_f1` of always answering the most frequent value, the least a model must beat.
+        majority_micro_f1: `micro_f1` of the same.
+        num_garments: labelled garments.
+    """
+
+    values: Mapping[str, ValueQuality]
+    macro_f1: float
+    micro_f1: float
+    majority_macro_f1: float
+    majority_micro_f1: float
+    num_garments: int
+
+
+def single_choice_quality(
+    predicted: NDArray[np.int64], true: NDArray[np.int64], values: Sequence[str]
+) -> AttributeQuality:
+    """Quality of an attribute that takes one value.
+
+    Args:
+        predicted: (N,) labels.
+        true: (N,) labels; negative where unlabelled, which is left out.
+        values: names in label order.
+
+    Raises:
+        ValueError: if the shapes differ, or a label has no value.
+    """
+    if predicted.shape != true.shape or predicted.ndim != 1:
+        raise ValueError(f"labels need to be two (N,), got {predicted.shape} and {true.shape}")
+    is_labelled = true >= 0
+    labels = np.arange(len(values))
+    if np.concatenate([predicted[is_labelled], true]).max(initial=-1) >= len(values):
+        raise ValueError(f"labels need to be below {len(values)}, the number of values")
+    return several_choice_quality(
+        predicted[is_labelled, None] == labels, (true[is_labelled, None] == labels).astype(np.int64), values
+    )
+
+
+def several_choice_quality(
+    predicted: NDArray[np.bool_], true: NDArray[np.int64] | NDArray[np.float32], values: Sequence[str]
+) -> AttributeQuality:
+    """Quality of an attribute that takes any number of values.
+
+    Args:
+        predicted: (N, V) bool, the values answered.
+        true: (N, V) of 0 and 1; a row with a negative is unlabelled and left out.
+        values: V names in label order.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    if predicted.shape != true.shape or predicted.shape[1:] != (len(values),):
+        raise ValueError(f"answers need to be two (N, {len(values)}), got {predicted.shape} and {true.shape}")
+    is_labelled = (true >= 0).all(axis=1)
+    answered, truth = predicted[is_labelled].astype(bool), true[is_labelled] > 0
+    support = truth.sum(axis=0)
+    majority = np.zeros_like(truth)
+    if len(truth):
+        majority[:, support.argmax()] = True
+    hits = (answered & truth).sum(axis=0)
+    precision, recall = _ratio(hits, answered.sum(axis=0)), _ratio(hits, support)
+    f1 = _f1_by_value(answered, truth)
+    return AttributeQuality(
+        {
+            name: ValueQuality(float(precision[at]), float(recall[at]), float(f1[at]), int(support[at]))
+            for at, name in enumerate(values)
+        },
+        *_macro_micro(answered, truth),
+        *_macro_micro(majority, truth),
+        len(truth),
+    )
+
+
+def calibration_error(scores: NDArray[np.float32], is_right: NDArray[np.bool_], num_bins: int = 15) -> float:
+    """Expected calibration error: mean gap between score and share of right answers, over equal bins of the score.
+
+    Args:
+        scores: (N,) in [0, 1], of the answer given.
+        is_right: (N,) whether it was right.
+        num_bins: equal bins of [0, 1].
+
+    Returns:
+        In [0, 1]; nan if there is no answer.
+    """
+    if not len(scores):
+        return float("nan")
+    bins = np.minimum((scores * num_bins).astype(int), num_bins - 1)
+    gaps = np.bincount(bins, weights=scores - is_right.astype(np.float64), minlength=num_bins)
+    return float(np.abs(gaps).sum() / len(scores))
+
+
+def _macro_micro(answered: NDArray[np.bool_], truth: NDArray[np.bool_]) -> tuple[float, float]:
+    has_support = truth.any(axis=0)
+    if not has_support.any():
+        return float("nan"), float("nan")
+    micro = 2 * (answered & truth).sum() / (answered.sum() + truth.sum())
+    return float(_f1_by_value(answered, truth)[has_support].mean()), float(micro)
+
+
+def _f1_by_value(answered: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+    return _ratio(2 * (answered & truth).sum(axis=0), answered.sum(axis=0) + truth.sum(axis=0))
+
+
+def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Element-wise share, 0 where there is nothing."""
+    shares: NDArray[np.float64] = part / np.maximum(whole, 1)
+    return shares

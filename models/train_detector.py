@@ -44,7 +44,6 @@ WEIGHTS_FILE = "detector.safetensors"
 _LOSSES = ("loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg")
 _CURVE = ("step", "photos", "elapsed_s", "rate", "loss", *_LOSSES, "photos_per_s", "val_ap", "val_ap50")
 _LARGEST_GRADIENT = 10.0
-_REPORT_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,7 @@ class DetectorTraining:
         rate: peak learning rate of SGD with Nesterov's momentum, for a batch of 8; scaled with the batch.
         light: how far brightness and contrast move; the hue never does.
         threads: photos decoded at a time.
+        report_s: seconds between rows of the learning curve.
         max_val_photos: measured along the way and at the end.
     """
 
@@ -80,6 +80,7 @@ class DetectorTraining:
     seed: int = 0
     device: str = "cpu"
     threads: int = 2
+    report_s: float = 15.0
     checkpoint_minutes: float = 5.0
     validate_minutes: float = 10.0
     max_val_photos: int = 200
@@ -197,7 +198,7 @@ class _Run:
     def _loop(self, train_set: PhotoSet, val_set: PhotoSet, total_steps: int | None, budget_s: float | None) -> None:
         config = self._config
         checkpointed_s = validated_s = self._clock.elapsed_s
-        reporter = _Reporter(self._clock, self._step)
+        reporter = _Reporter(self._clock, self._step, config.report_s)
 
         def share_at(step: int) -> float:
             return run_share(step, total_steps, self._clock.elapsed_s, budget_s)
@@ -216,7 +217,7 @@ class _Run:
                     if self._clock.elapsed_s - validated_s >= config.validate_minutes * 60 and len(val_set):
                         row |= _quality_row(self._quality(self._average.module, val_set))
                         validated_s = self._clock.elapsed_s
-                        reporter = _Reporter(self._clock, self._step)
+                        reporter = _Reporter(self._clock, self._step, config.report_s)
                     self._report(share, row)
                 if self._clock.elapsed_s - checkpointed_s >= config.checkpoint_minutes * 60:
                     self._save_checkpoint()
@@ -343,14 +344,15 @@ class _Run:
 class _Reporter:
     """Gathers losses until a report is due."""
 
-    def __init__(self, clock: RunClock, step: int) -> None:
+    def __init__(self, clock: RunClock, step: int, interval_s: float) -> None:
         self._clock = clock
+        self._interval_s = interval_s
         self._since_s, self._since_step = clock.elapsed_s, step
         self._losses: list[dict[str, float]] = []
 
     @property
     def is_due(self) -> bool:
-        return self._clock.elapsed_s - self._since_s >= _REPORT_S
+        return self._clock.elapsed_s - self._since_s >= self._interval_s
 
     def add(self, losses: dict[str, float]) -> None:
         self._losses.append(losses)
@@ -358,7 +360,7 @@ class _Reporter:
     def take(self, step: int, batch: int) -> dict[str, float]:
         """Mean losses and speed since the last report."""
         means = {name: float(np.mean([losses[name] for losses in self._losses])) for name in self._losses[0]}
-        speed = (step - self._since_step) * batch / (self._clock.elapsed_s - self._since_s)
+        speed = (step - self._since_step) * batch / max(self._clock.elapsed_s - self._since_s, 1e-9)
         self._since_s, self._since_step, self._losses = self._clock.elapsed_s, step, []
         return means | {"photos_per_s": speed}
 
