@@ -198,7 +198,7 @@ class _JointHeads(nn.Module):
             for attribute in category.attributes.values():
                 key = _common_key(attribute)
                 if counts[key] > 1:
-                    own = self._own_heads(category.name)[attribute.name]
+                    own = cast(nn.Linear, self._own_heads(category.name)[attribute.name])
                     if key not in self.common:
                         self.common[key] = copy.deepcopy(own)
                     nn.init.zeros_(own.weight)
@@ -222,7 +222,7 @@ class _JointHeads(nn.Module):
                 for target, common in zip(
                     heads[attribute.name].parameters(), self.common[key].parameters(), strict=True
                 ):
-                    target += common
+                    target.add_(common)
         return heads
 
     def _own_heads(self, category: str) -> CategoryHeads:
