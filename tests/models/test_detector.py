@@ -1,0 +1,156 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from models.detector import Detector, DetectorSpec, GarmentDetector, Target, build_detector
+from models.errors import BundleError
+from models.ontology import load_ontology
+from models.weights import save_weights
+
+ONTOLOGY = load_ontology()
+SPEC = DetectorSpec("mobilenet_v3_large_320_fpn", 96, 16, 5)
+
+
+@pytest.fixture(scope="module")
+def module() -> GarmentDetector:
+    torch.manual_seed(0)
+    return build_detector(SPEC)
+
+
+def target(*rows: tuple[float, float, float, float]) -> Target:
+    boxes = torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
+    return {"boxes": boxes, "labels": torch.ones(len(rows), dtype=torch.int64)}
+
+
+def test_training_gives_four_losses_even_without_a_garment(module: GarmentDetector) -> None:
+    images = torch.randn(2, 3, 96, 96)
+    losses = module.train()(images, [target((10, 10, 60, 80)), target()])
+    assert set(losses) == {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"}
+    assert all(loss.shape == () and torch.isfinite(loss) for loss in losses.values())
+    empty = module(images, [target(), target()])
+    assert all(torch.isfinite(loss) for loss in empty.values()) and empty["loss_box_reg"] == 0
+
+
+def test_early_layers_get_a_gradient(module: GarmentDetector) -> None:
+    module.zero_grad()
+    sum(module.train()(torch.randn(2, 3, 96, 96), [target((10, 10, 60, 80))] * 2).values()).backward()
+    assert all(parameter.grad is not None for parameter in module.parameters())
+    assert next(module.parameters()).grad.abs().sum() > 0
+
+
+def test_evaluation_gives_boxes_inside_the_canvas(module: GarmentDetector) -> None:
+    with torch.inference_mode():
+        answers = module.eval()(torch.randn(2, 3, 96, 64))
+    assert len(answers) == 2
+    for answer in answers:
+        boxes, labels, scores = answer["boxes"], answer["labels"], answer["scores"]
+        assert boxes.shape == (len(labels), 4) and labels.dtype == torch.int64 and len(scores) == len(labels) <= 20
+        assert (boxes >= 0).all() and (boxes[:, [0, 2]] <= 64).all() and (boxes[:, [1, 3]] <= 96).all()
+
+
+class Echo(nn.Module):
+    """Stands in for the network: finds one garment per image, placed by the image's first pixel."""
+
+    def __init__(self, rows: list[tuple[list[float], int, float]]) -> None:
+        super().__init__()
+        self.rows = rows
+        self.batches: list[tuple[int, ...]] = []
+
+    def forward(self, images: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+        self.batches.append(tuple(images.shape))
+        answer = {
+            "boxes": torch.tensor([box for box, _, _ in self.rows]).reshape(-1, 4),
+            "labels": torch.tensor([label for _, label, _ in self.rows], dtype=torch.int64),
+            "scores": torch.tensor([score for *_, score in self.rows]),
+        }
+        return [answer for _ in images]
+
+
+def detector_of(*rows: tuple[list[float], int, float]) -> tuple[Detector, Echo]:
+    echo = Echo(list(rows))
+    return Detector(echo, SPEC, ONTOLOGY, "cpu"), echo  # type: ignore[arg-type]
+
+
+def test_canvases_of_one_shape_are_one_batch() -> None:
+    detector, echo = detector_of(([1.0, 2.0, 30.0, 40.0], 3, 0.9))
+    canvases = [np.zeros((*canvas_hw, 3), np.uint8) for canvas_hw in ((96, 96), (96, 64), (96, 96))]
+    found = detector.detect(canvases, 0.5)
+    assert sorted(echo.batches) == [(1, 3, 96, 64), (2, 3, 96, 96)]
+    assert [[each.category for each in detections] for detections in found] == [["dress"]] * 3
+    assert found[0][0].box == (1, 2, 30, 40) and found[0][0].score == pytest.approx(0.9)
+
+
+def test_no_canvas() -> None:
+    assert detector_of()[0].detect([], 0.5) == []
+
+
+def test_nothing_found() -> None:
+    assert detector_of()[0].detect([np.zeros((96, 96, 3), np.uint8)], 0.5) == [[]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "categories"),
+    [
+        pytest.param([([0.0, 0, 50, 50], 1, 0.49)], [], id="below_the_score"),
+        pytest.param([([10.0, 0, 10, 50], 1, 0.9)], [], id="no_width"),
+        pytest.param([([0.0, 0, 50, 50], 1, 0.6), ([0.0, 0, 50, 51], 2, 0.8)], ["outerwear"], id="one_region_twice"),
+        pytest.param([([0.0, 0, 50, 50], 1, 0.6), ([0.0, 0, 50, 80], 2, 0.8)], ["outerwear", "top"], id="top_in_coat"),
+        pytest.param([([0.0, 0, 9, 9], 1, 0.6), ([50.0, 50, 60, 60], 5, 0.7)], ["skirt", "top"], id="best_first"),
+        pytest.param([([0.0, 0, 9, 9], 4, 1.0000001)], ["trousers"], id="score_rounded_up"),
+    ],
+)
+def test_detections(rows: list[tuple[list[float], int, float]], categories: list[str]) -> None:
+    detector, _ = detector_of(*rows)
+    found = detector.detect([np.zeros((96, 96, 3), np.uint8)], 0.5)[0]
+    assert [each.category for each in found] == categories
+
+
+def test_weights_come_back_from_their_file(module: GarmentDetector, tmp_path: Path) -> None:
+    path = tmp_path / "detector.safetensors"
+    save_weights(module, path)
+    again = build_detector(SPEC, path)
+    canvases = [np.random.default_rng(0).integers(0, 255, (96, 96, 3), dtype=np.uint8)]
+    found, expected = (Detector(each, SPEC, ONTOLOGY, "cpu").detect(canvases, 0.05)[0] for each in (again, module))
+    assert [each.category for each in found] == [each.category for each in expected]
+    assert [each.score for each in found] == pytest.approx([each.score for each in expected], abs=0.01)
+
+
+def test_weights_of_another_spec_are_refused(module: GarmentDetector, tmp_path: Path) -> None:
+    path = tmp_path / "detector.safetensors"
+    save_weights(module, path)
+    with pytest.raises(BundleError, match="does not fit"):
+        build_detector(DetectorSpec("mobilenet_v3_large_320_fpn", 96, 24, 5), path)
+
+
+def test_another_ontology_is_refused(module: GarmentDetector) -> None:
+    spec = DetectorSpec("mobilenet_v3_large_320_fpn", 96, 16, 7)
+    with pytest.raises(BundleError, match="knows 7 categories, the ontology 5"):
+        Detector(module, spec, ONTOLOGY, "cpu")
+
+
+def test_spec_survives_json() -> None:
+    assert DetectorSpec.from_dict(SPEC.to_dict()) == SPEC
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param({"backbone": "vgg"}, "backbone needs to be one of", id="backbone"),
+        pytest.param({"long_side_px": 300}, "multiple of 32", id="odd_side"),
+        pytest.param({"long_side_px": 32}, "multiple of 32 from 64 on", id="small_side"),
+        pytest.param({"num_categories": 0}, ">= 1", id="no_category"),
+        pytest.param({"colour": 1}, "colour", id="unknown_field"),
+    ],
+)
+def test_unusable_specs_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(BundleError, match=message):
+        DetectorSpec.from_dict(SPEC.to_dict() | change)
+
+
+def test_the_large_backbone_runs() -> None:
+    module = build_detector(DetectorSpec("resnet50_fpn_v2", 64, 8, 2)).eval()
+    with torch.inference_mode():
+        assert len(module(torch.randn(1, 3, 64, 64))) == 1
