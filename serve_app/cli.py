@@ -3,7 +3,7 @@
 import typer
 
 from models.errors import TaggingError
-from serve_app.commands import data
+from serve_app.commands import data, serve, tag, train
 from serve_app.commands.console import err
 
 app = typer.Typer(
@@ -12,7 +12,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Finds the garments in a product photo and answers the catalogue attributes of each.",
 )
+app.command()(serve.serve)
+app.command()(tag.tag)
+app.command()(serve.config)
 app.add_typer(data.app, name="data")
+app.add_typer(train.app, name="train")
 
 
 def main() -> None:

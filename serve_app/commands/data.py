@@ -27,7 +27,9 @@ def render(
 
     with progress_bar("photos") as bar:
         task = bar.add_task("rendering", total=count)
-        render_dataset(directory, count, seed, workers=workers, progress=lambda done: bar.update(task, completed=done))
+        render_dataset(
+            directory, count, seed, workers=workers, progress=lambda done, _: bar.update(task, completed=done)
+        )
     out.print(f"{count} photos in {directory}")
 
 

@@ -1,0 +1,165 @@
+"""`fashion-tagger train`: the detector and the classifiers, resumable by the same command."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from models.types import LabelledPhoto
+from serve_app.commands.console import err, out
+
+if TYPE_CHECKING:
+    from models.training import ProgressCallback, TrainingProgress
+
+app = typer.Typer(no_args_is_help=True, help="Train the models; the same command resumes an interrupted run.")
+
+DataOption = Annotated[list[Path], typer.Option("--data", help="A set to train on; give it again to mix several.")]
+ValOption = Annotated[list[Path] | None, typer.Option("--val", help="A set to validate on, never trained on.")]
+OutOption = Annotated[Path, typer.Option("--out", help="Checkpoints, learning curve and weights.")]
+MinutesOption = Annotated[float | None, typer.Option(min=0.1, help="End after this much wall-clock time.")]
+EpochsOption = Annotated[float | None, typer.Option(min=0.01, help="End after so many passes over the data.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
+SeedOption = Annotated[int, typer.Option(help="Start weights, order and augmentation.")]
+SizesOption = Annotated[
+    str, typer.Option(help="Smaller pictures first, as share:pixels, like 0:128,0.4:192,0.8:256; the last is --size.")
+]
+ThreadsOption = Annotated[int, typer.Option(min=1, help="Torch threads.")]
+
+
+@app.command()
+def detector(
+    data: DataOption,
+    val: ValOption = None,
+    to: OutOption = Path("runs/detector"),
+    backbone: Annotated[str, typer.Option(help="mobilenet_v3_large_320_fpn or resnet50_fpn_v2.")] = (
+        "mobilenet_v3_large_320_fpn"
+    ),
+    weights: Annotated[str, typer.Option(help="coco, backbone (ImageNet), none, or a file of weights.")] = "coco",
+    size: Annotated[int, typer.Option(help="Long side of the photo in pixels; a multiple of 32.")] = 320,
+    sizes: SizesOption = "",
+    box_head: Annotated[int, typer.Option(help="Width of the box head; 1024 keeps COCO's.")] = 1024,
+    batch: Annotated[int, typer.Option(min=1, help="Photos per step.")] = 8,
+    rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 0.02,
+    minutes: MinutesOption = None,
+    epochs: EpochsOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = 2,
+) -> None:
+    """Train the Faster R-CNN that finds garments and their categories."""
+    import torch
+
+    from models.detector import DetectorSpec
+    from models.ontology import load_ontology
+    from models.train_detector import DetectorTraining, train_detector
+
+    torch.set_num_threads(threads)
+    ontology = load_ontology()
+    spec = DetectorSpec.from_dict(
+        {
+            "backbone": backbone,
+            "long_side_px": size,
+            "box_head_dim": box_head,
+            "num_categories": len(ontology.categories),
+        }
+    )
+    config = DetectorTraining(
+        spec=spec,
+        weights=weights,
+        sizes=_schedule(sizes),
+        batch=batch,
+        rate=rate,
+        max_minutes=minutes,
+        epochs=epochs,
+        seed=seed,
+        device=device,
+    )
+    with _shown("detector") as callback:
+        result = train_detector(config, _photos(data), _photos(val or []), ontology, to, callback)
+    out.print(f"trained: {result}")
+
+
+@app.command()
+def classifiers(
+    data: DataOption,
+    val: ValOption = None,
+    to: OutOption = Path("runs/classifiers"),
+    weights: Annotated[str, typer.Option(help="imagenet, none, or a file of weights to start from.")] = "imagenet",
+    size: Annotated[int, typer.Option(help="Side of the crops in pixels; 299 is Inception-v3's own.")] = 299,
+    sizes: SizesOption = "",
+    shared_trunk: Annotated[bool, typer.Option(help="One trunk for all categories, or one each.")] = True,
+    batch: Annotated[int, typer.Option(min=2, help="Crops per step.")] = 32,
+    rate: Annotated[float | None, typer.Option(help="Peak learning rate; 0.1 from nothing, 0.01 otherwise.")] = None,
+    minutes: MinutesOption = None,
+    epochs: EpochsOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = 2,
+) -> None:
+    """Train the Inception-v3 classifiers of every category, heads together."""
+    import torch
+
+    from models.ontology import load_ontology
+    from models.train_classifiers import ClassifierTraining, train_classifiers
+
+    torch.set_num_threads(threads)
+    config = ClassifierTraining(
+        size_px=size,
+        sizes=_schedule(sizes),
+        shared_trunk=shared_trunk,
+        imagenet=weights == "imagenet",
+        start="" if weights in ("imagenet", "none") else weights,
+        dropout=0.0 if weights == "none" else 0.3,
+        rate=rate or (0.1 if weights == "none" else 0.01),
+        batch=batch,
+        max_minutes=minutes,
+        epochs=epochs,
+        seed=seed,
+        device=device,
+    )
+    with _shown("classifiers") as callback:
+        result = train_classifiers(config, _photos(data), _photos(val or []), load_ontology(), to, callback)
+    out.print(f"trained: {result}")
+
+
+def _photos(directories: list[Path]) -> list[LabelledPhoto]:
+    from models.datasets import read_dataset
+    from models.ontology import load_ontology
+
+    ontology = load_ontology()
+    return [photo for directory in directories for photo in read_dataset(directory, ontology)]
+
+
+def _schedule(text: str) -> tuple[tuple[float, int], ...]:
+    try:
+        pairs = [part.split(":") for part in text.split(",") if part]
+        return tuple((float(share), int(side)) for share, side in pairs)
+    except ValueError as exc:
+        raise typer.BadParameter("write share:pixels pairs, like 0:96,0.5:128", param_hint="--sizes") from exc
+
+
+@contextmanager
+def _shown(what: str) -> Iterator["ProgressCallback"]:
+    """A bar over the share of the run, with the newest figures."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}"),
+    )
+    with Progress(*columns, console=err) as bar:
+        task = bar.add_task(f"training {what}", total=1.0, figures="reading data")
+
+        def show(progress: "TrainingProgress") -> None:
+            figures = "  ".join(f"{name} {value:.4g}" for name, value in progress.metrics.items())
+            bar.update(task, completed=progress.share, figures=f"step {progress.step}  {figures}")
+            if not err.is_terminal:
+                err.print(f"{progress.share:6.1%}  step {progress.step}  {figures}", highlight=False)
+
+        yield show

@@ -1,0 +1,86 @@
+"""The service's own composition in this process: the same stages and answers, without Ray and HTTP."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.bundle import load_bundle
+from models.classifier import Classifier
+from models.types import AttributeScores, Detection
+from serve_app.answer import Answerer
+from serve_app.bundle_facts import BundleFacts
+from serve_app.compose import Composer
+from serve_app.config import TaggerArgs
+from serve_app.metrics import NullMeter
+from serve_app.query import TagOptions
+from serve_app.schemas import TagResponse
+
+_NO_DEADLINE_S = 3600.0  # a person waits for the answer; nobody else queues
+
+
+class LocalTagger:
+    """Tags photos one after the other with a bundle's models loaded here.
+
+    Args:
+        bundle: path or fsspec URL, or `demo`.
+        device: cpu or cuda.
+    """
+
+    def __init__(self, bundle: str, device: str) -> None:
+        self._args = TaggerArgs(
+            bundle=bundle,
+            device=device,
+            request_deadline_s=_NO_DEADLINE_S,
+            detect_deadline_s=_NO_DEADLINE_S,
+            classify_deadline_s=_NO_DEADLINE_S,
+        )
+        loaded = load_bundle(self._args.bundle_uri)
+        facts = BundleFacts.of(loaded)
+        self._detector = loaded.load_detector(device)
+        self._threads = ThreadPoolExecutor(1)
+        classifiers = {name: loaded.load_classifier(name, device) for name in loaded.ontology.category_names}
+        self._composer = Composer(
+            self._args,
+            facts,
+            self._detect,
+            {name: _Call(classifier) for name, classifier in classifiers.items()},
+            self._threads,
+            NullMeter(),
+        )
+        self._answerer = Answerer(facts, self._args.min_several_score, self._args.low_confidence_score, NullMeter())
+
+    def tag(self, photo: Path, min_score: float | None = None, category: str | None = None) -> TagResponse:
+        """Tag one photo file.
+
+        Raises:
+            InputError: if the photo cannot be used.
+            OSError: if it cannot be read.
+        """
+        data = photo.read_bytes()
+        options = TagOptions(self._args.min_score if min_score is None else min_score, category=category)
+        tagged = asyncio.run(self._composer.tag(lambda: (data, None), options))
+        return self._answerer.response(tagged, options, request_id=photo.name)
+
+    async def _detect(self, canvas: NDArray[np.uint8], min_score: float, budget_s: float) -> Sequence[Detection]:
+        return self._detector.detect([canvas], min_score)[0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._threads.shutdown()
+
+
+class _Call:
+    """A classifier as the composer calls it."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        self._classifier = classifier
+
+    async def __call__(self, crops: NDArray[np.uint8], budget_s: float) -> Sequence[AttributeScores]:
+        return self._classifier.classify(crops)
