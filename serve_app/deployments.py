@@ -68,7 +68,7 @@ class DeploymentSettings:
         num_cpus: cores that a replica is placed by.
         max_ongoing_requests: calls a replica accepts; two batches, so one gathers while one computes.
         max_queued_requests: calls that wait per caller before the next is refused.
-        scaling: None runs exactly one replica.
+        scaling: between how many replicas, and by what.
         num_gpus: share of a GPU that a replica is placed by; shares memory and time, and is enforced by nobody.
         max_surge_percent: replicas started beyond the target before old ones stop, when code or weights change.
         max_replicas_per_node: None lets replicas share a node.
@@ -78,14 +78,14 @@ class DeploymentSettings:
     num_cpus: float
     max_ongoing_requests: int
     max_queued_requests: int
-    scaling: Scaling | None = None
+    scaling: Scaling
     num_gpus: float = 0.0
     max_surge_percent: int = 100
     max_replicas_per_node: int | None = None
     pool: str | None = None
 
     def __post_init__(self) -> None:
-        if self.scaling and self.scaling.target_ongoing_requests > self.max_ongoing_requests:
+        if self.scaling.target_ongoing_requests > self.max_ongoing_requests:
             raise ValueError(
                 f"a target of {self.scaling.target_ongoing_requests} is never reached with at most "
                 f"{self.max_ongoing_requests} calls per replica"
@@ -106,11 +106,8 @@ class DeploymentSettings:
             "health_check_period_s": _HEALTH_CHECK_PERIOD_S,
             "health_check_timeout_s": _HEALTH_CHECK_TIMEOUT_S,
             "ray_actor_options": actor,
+            "autoscaling_config": self.scaling.options(),
         }
-        if self.scaling:
-            options["autoscaling_config"] = self.scaling.options()
-        else:
-            options["num_replicas"] = 1
         if self.max_replicas_per_node:
             options["max_replicas_per_node"] = self.max_replicas_per_node
         return options
@@ -133,12 +130,13 @@ class Profile:
 # Targets lie below a full batch: a replica that is told to run full has no room left for the seconds until the next
 # one has started. The router awaits the others: 10 calls of 0.1 to 0.2 s each keep its core busy.
 _PROFILES: Mapping[ProfileName, Profile] = {
-    # One replica of each on whatever machine it is. The shares (0.7 in all) only place: with fewer than one core free
-    # for them nothing would start, and a roll doubles them for a moment. Computing is shared out by num_threads.
+    # One replica of each on whatever machine it is, and a second one of whatever stays busy. The shares (1.4 at their
+    # maxima) only place: with fewer than one core free for them nothing would start, and a roll doubles them for a
+    # moment. Computing is shared out by num_threads. Targets are high, since a laptop gains little from more processes.
     "local": Profile(
-        router=DeploymentSettings(0.1, 32, 64),
-        detector=DeploymentSettings(0.1, 16, 32),
-        classifier=DeploymentSettings(0.1, 32, 64),
+        router=DeploymentSettings(0.1, 32, 64, Scaling(1, 2, 24)),
+        detector=DeploymentSettings(0.1, 16, 32, Scaling(1, 2, 12)),
+        classifier=DeploymentSettings(0.1, 32, 64, Scaling(1, 2, 24)),
     ),
     # A worker of 4 cores holds router, detector and five classifiers at their minima (0.25 + 1 + 5 x 0.25 = 2.5); two
     # workers hold everything at its maxima (0.5 + 2 + 5 x 3 x 0.25 = 6.25). Scaling shows, since 3 > 1.
@@ -193,8 +191,8 @@ def deployment_options(name: str, profile: ProfileName = "local", sleeps: bool =
     """
     settings = _settings(name, profile)
     if sleeps:
-        if settings.scaling is None or not name.startswith(_CLASSIFIER_PREFIX):
-            raise ValueError(f"{name} of profile {profile} cannot scale to zero; an autoscaled classifier can")
+        if not name.startswith(_CLASSIFIER_PREFIX):
+            raise ValueError(f"{name} of profile {profile} cannot scale to zero; a classifier can")
         settings = replace(settings, scaling=replace(settings.scaling, min_replicas=0))
     return settings.options()
 

@@ -67,7 +67,6 @@ def test_only_a_sleeping_classifier_scales_to_zero() -> None:
         pytest.param("classifier-", "local", False, id="classifier_of_nothing"),
         pytest.param("router", "gpu", False, id="unknown_profile"),
         pytest.param("detector", "gpu-prod", True, id="detector_never_sleeps"),
-        pytest.param("classifier-dress", "local", True, id="one_replica_never_sleeps"),
     ],
 )
 def test_unknown_is_refused(name: str, profile: Any, sleeps: bool) -> None:
