@@ -3,7 +3,7 @@
 import typer
 
 from models.errors import TaggingError
-from serve_app.commands import data, serve, tag, train
+from serve_app.commands import bundle, data, evaluate, serve, tag, train
 from serve_app.commands.console import err
 
 app = typer.Typer(
@@ -15,8 +15,11 @@ app = typer.Typer(
 app.command()(serve.serve)
 app.command()(tag.tag)
 app.command()(serve.config)
+app.command()(evaluate.evaluate)
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
+app.add_typer(bundle.app, name="bundle")
+bundle.app.command()(evaluate.calibrate)
 
 
 def main() -> None:

@@ -1,0 +1,57 @@
+"""`fashion-tagger evaluate`: a bundle against a labelled split; and `calibrate`, which fits scores to a split."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serve_app.commands.console import out, progress_bar
+from serve_app.config import DEMO_BUNDLE, TaggerArgs
+
+DataArgument = Annotated[Path, typer.Argument(help="A data set that training never saw.")]
+BundleOption = Annotated[str, typer.Option(help="Path or fsspec URL of the bundle.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
+
+
+def evaluate(
+    data: DataArgument,
+    bundle: BundleOption = DEMO_BUNDLE,
+    to: Annotated[Path, typer.Option("--out", help="Folder of report.json, report.md and plots.")] = Path("out/report"),
+    split: Annotated[str | None, typer.Option(help="Name of the split in the report; the folder's by default.")] = None,
+    device: DeviceOption = "cpu",
+    record: Annotated[bool, typer.Option(help="Write the summary into the bundle as its measured quality.")] = False,
+) -> None:
+    """Measure detection, attributes on true boxes, and attributes on the boxes that were found."""
+    from models.bundle import load_bundle
+    from models.bundle_writer import record_quality
+    from models.datasets import read_dataset
+    from models.evaluate import evaluate as measure
+    from models.evaluate import quality_summary, save_report
+
+    loaded = load_bundle(TaggerArgs(bundle=bundle).bundle_uri)
+    photos = read_dataset(data, loaded.ontology)
+    with progress_bar("photos") as bar:
+        task = bar.add_task("evaluating", total=len(photos))
+        report = measure(
+            loaded,
+            photos,
+            split or data.name,
+            device=device,
+            on_photo=lambda done, _: bar.update(task, completed=done),
+        )
+    save_report(report, to)
+    if record:
+        record_quality(loaded.dir, {**loaded.quality, report["split"]: quality_summary(report)})
+    out.print((to / "report.md").read_text(encoding="utf-8").split("\n## ")[0], highlight=False, markup=False)
+    out.print(f"whole report in {to}")
+
+
+def calibrate(data: DataArgument, bundle: BundleOption, device: DeviceOption = "cpu") -> None:
+    """Fit temperatures and thresholds to a validation split and write them into the bundle."""
+    from models.bundle import load_bundle
+    from models.datasets import read_dataset
+    from models.evaluate import calibrate as fit
+
+    loaded = load_bundle(TaggerArgs(bundle=bundle).bundle_uri)
+    fit(loaded, read_dataset(data, loaded.ontology), device)
+    out.print(f"{loaded.label} is calibrated on {data.name}")
