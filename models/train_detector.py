@@ -1,4 +1,7 @@
-"""Trains the garment detector; the run ends by steps or by the clock, and resumes where it was interrupted."""
+"""Trains the garment detector; the run ends by steps or by the clock, and resumes where it was interrupted.
+
+Longer than most files: the run is one object, whose steps, reports and checkpoints share its whole state.
+"""
 
 import json
 import os
@@ -16,13 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.detector import Detector, DetectorSpec, GarmentDetector, Start, Target, build_detector
+from models.detector_quality import measure_detector, quality_record
 from models.errors import DatasetError
-from models.metrics import DetectionQuality, LabelledBoxes, detection_quality
+from models.metrics import DetectionQuality
 from models.ontology import Ontology
 from models.preprocess import normalise
 from models.training import (
     AveragedWeights,
     LearningCurve,
+    LossReporter,
     ProgressCallback,
     RunClock,
     TrainingProgress,
@@ -198,7 +203,7 @@ class _Run:
     def _loop(self, train_set: PhotoSet, val_set: PhotoSet, total_steps: int | None, budget_s: float | None) -> None:
         config = self._config
         checkpointed_s = validated_s = self._clock.elapsed_s
-        reporter = _Reporter(self._clock, self._step, config.report_s)
+        reporter = LossReporter(self._clock, self._step, config.report_s)
 
         def share_at(step: int) -> float:
             return run_share(step, total_steps, self._clock.elapsed_s, budget_s)
@@ -217,7 +222,7 @@ class _Run:
                     if self._clock.elapsed_s - validated_s >= config.validate_minutes * 60 and len(val_set):
                         row |= _quality_row(self._quality(self._average.module, val_set))
                         validated_s = self._clock.elapsed_s
-                        reporter = _Reporter(self._clock, self._step, config.report_s)
+                        reporter = LossReporter(self._clock, self._step, config.report_s)
                     self._report(share, row)
                 if self._clock.elapsed_s - checkpointed_s >= config.checkpoint_minutes * 60:
                     self._save_checkpoint()
@@ -243,7 +248,7 @@ class _Run:
             "photos_seen": self._step * self._config.batch * num_workers(),
             "elapsed_s": round(self._clock.elapsed_s, 1),
             "kept_weights": kept_name,
-            "val": _quality_record(quality, self._ontology) if quality else {},
+            "val": quality_record(quality, self._ontology) if quality else {},
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, {self._device}",
             "torch": torch.__version__,
         }
@@ -279,19 +284,9 @@ class _Run:
         return {"loss": float(loss.detach())} | {name: float(losses[name].detach()) for name in _LOSSES}
 
     def _quality(self, module: nn.Module, photos: PhotoSet) -> DetectionQuality:
-        """Average precision on plain views, in canvas pixels."""
-        detector = Detector(cast(GarmentDetector, module), self._config.spec, self._ontology, self._device)
-        found: list[LabelledBoxes] = []
-        true: list[LabelledBoxes] = []
-        for at in range(0, len(photos), self._config.batch):
-            views = [photos.plain_view(index) for index in range(at, min(len(photos), at + self._config.batch))]
-            true += [LabelledBoxes(view.boxes, view.labels) for view in views]
-            for detections in detector.detect([view.canvas for view in views], min_score=0.05):
-                boxes = np.array([each.box for each in detections], dtype=np.float32).reshape(-1, 4)
-                labels = np.array([self._ontology.detector_label(each.category) for each in detections], dtype=np.int64)
-                scores = np.array([each.score for each in detections], dtype=np.float32)
-                found.append(LabelledBoxes(boxes, labels, scores))
-        return detection_quality(found, true)
+        spec, batch = self._config.spec, self._config.batch
+        detector = Detector(cast(GarmentDetector, module), spec, self._ontology, self._device)
+        return measure_detector(detector, photos, self._ontology, batch)
 
     def _report(self, share: float, row: Mapping[str, float]) -> None:
         photos = self._step * self._config.batch * num_workers()
@@ -341,30 +336,6 @@ class _Run:
         self._clock = RunClock(state["elapsed_s"])
 
 
-class _Reporter:
-    """Gathers losses until a report is due."""
-
-    def __init__(self, clock: RunClock, step: int, interval_s: float) -> None:
-        self._clock = clock
-        self._interval_s = interval_s
-        self._since_s, self._since_step = clock.elapsed_s, step
-        self._losses: list[dict[str, float]] = []
-
-    @property
-    def is_due(self) -> bool:
-        return self._clock.elapsed_s - self._since_s >= self._interval_s
-
-    def add(self, losses: dict[str, float]) -> None:
-        self._losses.append(losses)
-
-    def take(self, step: int, batch: int) -> dict[str, float]:
-        """Mean losses and speed since the last report."""
-        means = {name: float(np.mean([losses[name] for losses in self._losses])) for name in self._losses[0]}
-        speed = (step - self._since_step) * batch / max(self._clock.elapsed_s - self._since_s, 1e-9)
-        self._since_s, self._since_step, self._losses = self._clock.elapsed_s, step, []
-        return means | {"photos_per_s": speed}
-
-
 def _spread(photos: Sequence[LabelledPhoto], count: int) -> list[LabelledPhoto]:
     """At most `count` photos, evenly from the whole list, so that several sets are all measured."""
     if len(photos) <= count:
@@ -387,15 +358,3 @@ def _optimizer(model: nn.Module, config: DetectorTraining) -> torch.optim.SGD:
 
 def _quality_row(quality: DetectionQuality) -> dict[str, float]:
     return {"val_ap": quality.ap, "val_ap50": quality.ap50}
-
-
-def _quality_record(quality: DetectionQuality, ontology: Ontology) -> dict[str, Any]:
-    named = {ontology.category_of_label(label): round(ap, 4) for label, ap in quality.ap50_by_label.items()}
-    return {
-        "ap": round(quality.ap, 4),
-        "ap50": round(quality.ap50, 4),
-        "ap75": round(quality.ap75, 4),
-        "ap50_by_category": named,
-        "num_photos": quality.num_photos,
-        "num_garments": quality.num_boxes,
-    }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -139,6 +140,38 @@ class LearningCurve:
             if is_new:
                 writer.writeheader()
             writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
+
+
+class LossReporter:
+    """Gathers the losses of every step until a report is due.
+
+    Args:
+        clock: of the run.
+        step: the next step.
+        interval_s: seconds between reports.
+    """
+
+    def __init__(self, clock: RunClock, step: int, interval_s: float) -> None:
+        self._clock = clock
+        self._interval_s = interval_s
+        self._since_s, self._since_step = clock.elapsed_s, step
+        self._losses: list[dict[str, float]] = []
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the interval has passed."""
+        return self._clock.elapsed_s - self._since_s >= self._interval_s
+
+    def add(self, losses: dict[str, float]) -> None:
+        """Take in a step's losses by name."""
+        self._losses.append(losses)
+
+    def take(self, step: int, batch: int) -> dict[str, float]:
+        """Mean losses and `photos_per_s` since the last report; `batch` photos a step."""
+        means = {name: float(np.mean([losses[name] for losses in self._losses])) for name in self._losses[0]}
+        speed = (step - self._since_step) * batch / max(self._clock.elapsed_s - self._since_s, 1e-9)
+        self._since_s, self._since_step, self._losses = self._clock.elapsed_s, step, []
+        return means | {"photos_per_s": speed}
 
 
 def num_workers() -> int:

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.detector import Detector, DetectorSpec, GarmentDetector, Target, build_detector
+from models.detector import Detector, DetectorSpec, GarmentDetector, Target, build_detector, folded
 from models.errors import BundleError
 from models.ontology import load_ontology
 from models.weights import save_weights
@@ -51,16 +52,28 @@ def test_evaluation_gives_boxes_inside_the_canvas(module: GarmentDetector) -> No
         assert (boxes >= 0).all() and (boxes[:, [0, 2]] <= 64).all() and (boxes[:, [1, 3]] <= 96).all()
 
 
-class Echo(nn.Module):
-    """Stands in for the network: finds one garment per image, placed by the image's first pixel."""
+def test_folded_normalisation_answers_the_same(module: GarmentDetector) -> None:
+    images = torch.randn(2, 3, 96, 64)
+    for norm in (each for each in module.modules() if isinstance(each, nn.BatchNorm2d)):
+        nn.init.uniform_(norm.running_var, 0.5, 2)
+        nn.init.uniform_(norm.bias, -0.2, 0.2)
+    with torch.inference_mode():
+        plain, quick = module.eval().backbone(images), folded(module).backbone(images)
+    assert not any(isinstance(each, nn.BatchNorm2d) for each in folded(module).modules())
+    for name, level in plain.items():
+        torch.testing.assert_close(quick[name], level, rtol=1e-3, atol=1e-4)
 
-    def __init__(self, rows: list[tuple[list[float], int, float]]) -> None:
+
+class Echo(nn.Module):
+    """Stands in for the network: gives every image the same answer."""
+
+    def __init__(self, rows: list[tuple[list[float], int, float]], on_batch: Callable[[object], None]) -> None:
         super().__init__()
         self.rows = rows
-        self.batches: list[tuple[int, ...]] = []
+        self.on_batch = on_batch
 
     def forward(self, images: torch.Tensor) -> list[dict[str, torch.Tensor]]:
-        self.batches.append(tuple(images.shape))
+        self.on_batch(tuple(images.shape))
         answer = {
             "boxes": torch.tensor([box for box, _, _ in self.rows]).reshape(-1, 4),
             "labels": torch.tensor([label for _, label, _ in self.rows], dtype=torch.int64),
@@ -69,16 +82,16 @@ class Echo(nn.Module):
         return [answer for _ in images]
 
 
-def detector_of(*rows: tuple[list[float], int, float]) -> tuple[Detector, Echo]:
-    echo = Echo(list(rows))
-    return Detector(echo, SPEC, ONTOLOGY, "cpu"), echo  # type: ignore[arg-type]
+def detector_of(*rows: tuple[list[float], int, float]) -> tuple[Detector, list[object]]:
+    batches: list[object] = []
+    return Detector(Echo(list(rows), batches.append), SPEC, ONTOLOGY, "cpu"), batches  # type: ignore[arg-type]
 
 
 def test_canvases_of_one_shape_are_one_batch() -> None:
-    detector, echo = detector_of(([1.0, 2.0, 30.0, 40.0], 3, 0.9))
+    detector, batches = detector_of(([1.0, 2.0, 30.0, 40.0], 3, 0.9))
     canvases = [np.zeros((*canvas_hw, 3), np.uint8) for canvas_hw in ((96, 96), (96, 64), (96, 96))]
     found = detector.detect(canvases, 0.5)
-    assert sorted(echo.batches) == [(1, 3, 96, 64), (2, 3, 96, 96)]
+    assert sorted(batches) == [(1, 3, 96, 64), (2, 3, 96, 96)]
     assert [[each.category for each in detections] for detections in found] == [["dress"]] * 3
     assert found[0][0].box == (1, 2, 30, 40) and found[0][0].score == pytest.approx(0.9)
 
