@@ -3,23 +3,19 @@
 Szegedy et al., "Rethinking the Inception Architecture", arXiv 1512.00567; the network is torchvision's.
 """
 
-import copy
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import Inception_V3_Weights, inception_v3
 from torchvision.models.inception import BasicConv2d
 
-from models.crops import UNLABELLED
 from models.errors import BundleError
 from models.ontology import Attribute, Category
 from models.preprocess import inference_dtype, normalise
@@ -151,113 +147,6 @@ class CategoryClassifier(nn.Module):
         """Logits (B, values) of every attribute."""
         logits: dict[str, Tensor] = self.heads(self.trunk(images))
         return logits
-
-
-class JointClassifier(nn.Module):
-    """One trunk under the heads of several categories, for training them together.
-
-    Where categories share an attribute with the same values, the head of each is a common part plus its own: the common
-    part learns from all of them, and one batch holds few rows of any single category.
-    """
-
-    def __init__(self, trunk: InceptionTrunk, categories: Sequence[Category]) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.heads = _JointHeads(categories, FEATURES)
-        self.auxiliary_heads = _JointHeads(categories, AUXILIARY_FEATURES) if trunk.has_auxiliary else None
-
-    def forward(
-        self, images: Tensor, rows_by_category: Mapping[str, Tensor]
-    ) -> tuple[dict[str, dict[str, Tensor]], dict[str, dict[str, Tensor]] | None]:
-        """Run the trunk once for a mixed batch, then each category's heads on its rows.
-
-        Args:
-            images: (B, 3, S, S) normalised crops of any category.
-            rows_by_category: for each category present, the (n,) int64 rows of its crops.
-
-        Returns:
-            Logits (n, values) by category and attribute, and those of the auxiliary branch in training, or None.
-        """
-        features, auxiliary = self.trunk.features(images)
-        logits = self.heads(features, rows_by_category)
-        if auxiliary is None or self.auxiliary_heads is None:
-            return logits, None
-        return logits, self.auxiliary_heads(auxiliary, rows_by_category)
-
-
-class _JointHeads(nn.Module):
-    """Heads of several categories on common parts; `merged` gives the plain heads of one."""
-
-    def __init__(self, categories: Sequence[Category], num_features: int) -> None:
-        super().__init__()
-        self._categories = {category.name: category for category in categories}
-        counts = Counter(_common_key(attribute) for each in categories for attribute in each.attributes.values())
-        self.own = nn.ModuleDict({each.name: CategoryHeads(each, num_features) for each in categories})
-        self.common = nn.ModuleDict()
-        for category in categories:
-            for attribute in category.attributes.values():
-                key = _common_key(attribute)
-                if counts[key] > 1:
-                    own = cast(nn.Linear, self._own_heads(category.name)[attribute.name])
-                    if key not in self.common:
-                        self.common[key] = copy.deepcopy(own)
-                    nn.init.zeros_(own.weight)
-                    nn.init.zeros_(own.bias)
-
-    def forward(self, features: Tensor, rows_by_category: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-        common = {key: head(features) for key, head in self.common.items()}
-        logits: dict[str, dict[str, Tensor]] = {}
-        for name, rows in rows_by_category.items():
-            logits[name] = self.own[name](features[rows])
-            for attribute in self._categories[name].attributes.values():
-                if (key := _common_key(attribute)) in common:
-                    logits[name][attribute.name] = logits[name][attribute.name] + common[key][rows]
-        return logits
-
-    @torch.no_grad()
-    def merged(self, category: str) -> CategoryHeads:
-        heads = copy.deepcopy(self._own_heads(category))
-        for attribute in self._categories[category].attributes.values():
-            if (key := _common_key(attribute)) in self.common:
-                for target, common in zip(
-                    heads[attribute.name].parameters(), self.common[key].parameters(), strict=True
-                ):
-                    target.add_(common)
-        return heads
-
-    def _own_heads(self, category: str) -> CategoryHeads:
-        return cast(CategoryHeads, self.own[category])
-
-
-def _common_key(attribute: Attribute) -> str:
-    """The same for attributes that ask the same and answer the same; fit for a module's name."""
-    return f"{attribute.name}-{attribute.choice}-{'-'.join(attribute.values)}"
-
-
-def attribute_loss(attribute: Attribute, logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor | None:
-    """Mean loss over the labelled rows of one head; what is unlabelled counts neither way.
-
-    Softmax cross-entropy for a single choice. For several, the binary cross-entropy summed over the values, so that
-    its gradient per logit weighs as much as that of the other heads.
-
-    Args:
-        attribute: what the head answers.
-        logits: (n, values).
-        labels: (n,) int64 for a single choice, (n, values) float of 0 and 1 for several; UNLABELLED where unknown.
-        smoothing: label smoothing of single-choice heads.
-
-    Returns:
-        A scalar, or None if no row is labelled.
-    """
-    if attribute.is_single:
-        if not bool((labels != UNLABELLED).any()):
-            return None
-        return F.cross_entropy(logits, labels, ignore_index=UNLABELLED, label_smoothing=smoothing)
-    is_labelled = labels[:, 0] != UNLABELLED
-    if not bool(is_labelled.any()):
-        return None
-    known = labels[is_labelled].to(logits.dtype)
-    return F.binary_cross_entropy_with_logits(logits[is_labelled], known, reduction="sum") / len(known)
 
 
 class Classifier:
