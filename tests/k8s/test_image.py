@@ -14,7 +14,13 @@ from tests.k8s.checks import Objects, ray_service
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "k8s" / "Dockerfile").read_text(encoding="utf-8")
 FINAL_STAGE = DOCKERFILE.rpartition("\nFROM ")[2]
-SINGLE_MACHINE = {"RAY_AUTH_MODE", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_DEDUP_LOGS_SKIP_REGEX"}
+SINGLE_MACHINE = {  # where Ray starts inside our process, beside whatever else the machine does
+    "RAY_AUTH_MODE",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER",
+    "RAY_DEDUP_LOGS_SKIP_REGEX",
+    "RAY_agent_register_timeout_ms",
+    "RAY_raylet_start_wait_time_s",
+}
 
 
 def test_runs_as_the_user_that_the_manifests_name() -> None:
