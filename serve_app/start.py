@@ -39,6 +39,8 @@ _ENVIRONMENT = {
     "RAY_SERVE_RUN_SYNC_IN_THREADPOOL": "1",
     # Ray would hide the GPUs from replicas that hold no share of one, and warn that it will stop doing so.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+    # Ray would run replicas at niceness 15, where any other program on the machine starves them.
+    "RAY_worker_niceness": "0",
     # Ray reports as a failure that Serve's controller ends while it is asked to end.
     "RAY_DEDUP_LOGS_SKIP_REGEX": "ServeController.graceful_shutdown",
 }
@@ -46,6 +48,7 @@ _OBJECT_STORE_BYTES = 512 * 2**20  # canvases and crops in flight; Ray would tak
 _HEADROOM_CPUS = 1.0
 _START_LIMIT_S = 900.0
 _POLL_S = 0.2
+_RAY_TRIES = 3
 
 
 class StartError(ServiceError):
@@ -190,17 +193,20 @@ def _ray_options(options: StartOptions, num_cpus: float) -> dict[str, Any]:
 
 
 def _start_ray(options: dict[str, Any], report: Report) -> Any:
-    """Start Ray, once more if its node takes longer than the 30 s that Ray allows; a busy machine may need it."""
+    """Start Ray, again if its node gives up: it allows its agents 15 s to start, and a busy machine may need longer.
+
+    What a try leaves behind ends with this process.
+    """
     import ray
 
-    try:
-        return ray.init(**options)
-    except Exception as exc:  # Ray raises no class of its own here
-        if "timed out during startup" not in str(exc):
-            raise
-        report("starting Ray takes long on this machine, trying once more")
-        ray.shutdown()
-        return ray.init(**options)
+    for left in reversed(range(_RAY_TRIES)):
+        try:
+            return ray.init(**options)
+        except Exception as exc:  # Ray raises no class of its own here
+            if not left or "timed out during startup" not in str(exc):
+                raise
+            report("the machine is busy and Ray gave up starting, trying again")
+            ray.shutdown()
 
 
 def _http_options(options: StartOptions) -> dict[str, Any]:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-LIMIT_S = 60.0
+LIMIT_S = 120.0
+_PAUSE_S = 0.25
+_STILL_READINGS = 12
 
 
 class Scrape:
@@ -33,9 +35,22 @@ class Scrape:
 
 
 def wait_for(url: str, is_there: Callable[[Scrape], bool]) -> Scrape:
-    """Read until something has appeared; fails after a minute."""
+    """Read until something has appeared; fails after two minutes."""
     until = time.monotonic() + LIMIT_S
     while not is_there(scrape := Scrape(url)):
         assert time.monotonic() < until, "the metric did not appear in time"
-        time.sleep(0.25)
+        time.sleep(_PAUSE_S)
     return scrape
+
+
+def settled(url: str, values_of: Callable[[Scrape], dict[str, float]]) -> dict[str, float]:
+    """Values that have stopped changing: every process reports on its own, some later than others."""
+    values = values_of(Scrape(url))
+    still = 0
+    until = time.monotonic() + LIMIT_S
+    while still < _STILL_READINGS:
+        assert time.monotonic() < until, "the metrics did not settle in time"
+        time.sleep(_PAUSE_S)
+        before, values = values, values_of(Scrape(url))
+        still = still + 1 if values == before else 0
+    return values
