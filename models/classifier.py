@@ -22,9 +22,9 @@ from models.preprocess import inference_dtype, normalise
 from models.types import AttributeScore, AttributeScores
 
 FEATURES = 2048
-AUXILIARY_FEATURES = 768
+SIDE_FEATURES = {"Mixed_5d": 288, "Mixed_6e": 768}
+"""Channels of the layers that learn from the labels directly too, in training."""
 MIN_SIZE_PX = 75  # below it the last reduction of Inception-v3 has no pixel left
-AUXILIARY_MIN_SIZE_PX = 299  # below it the auxiliary head's pooling has no pixel left
 
 
 @dataclass(frozen=True)
@@ -58,33 +58,32 @@ class ClassifierSpec:
 class InceptionTrunk(nn.Module):
     """Inception-v3 without its last layer: (B, 3, S, S) -> (B, 2048), S >= 75.
 
+    Its own side branch, which needs S >= 299, is left out; `side_features` serve the same end at any size.
+
     Args:
-        has_auxiliary: keep the side branch that helps training; it needs S >= 299 and answers in training mode only.
         dropout: share of features dropped in training; 0 when training from nothing.
     """
 
-    def __init__(self, *, has_auxiliary: bool = False, dropout: float = 0.0) -> None:
+    def __init__(self, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.inception = inception_v3(
-            weights=None, init_weights=False, transform_input=False, aux_logits=has_auxiliary, dropout=dropout
+            weights=None, init_weights=False, transform_input=False, aux_logits=False, dropout=dropout
         )
         self.inception.fc = nn.Identity()
-        if has_auxiliary:
-            self.inception.AuxLogits.fc = nn.Identity()
-
-    @property
-    def has_auxiliary(self) -> bool:
-        """Whether the side branch is there."""
-        return self.inception.AuxLogits is not None
 
     def forward(self, images: Tensor) -> Tensor:
         """Features of normalised crops: (B, 3, S, S) float -> (B, 2048)."""
-        return self.features(images)[0]
+        return self.side_features(images)[0]
 
-    def features(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Features, and in training those of the side branch: (B, 2048) and (B, 768) or None."""
-        features, auxiliary = self.inception._forward(images)
-        return features, auxiliary
+    def side_features(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Features, and by name the mean over the picture of the layers in SIDE_FEATURES, (B, channels) each."""
+        sides: dict[str, Tensor] = {}
+        values = images
+        for name, layer in self.inception.named_children():
+            values = layer(values)
+            if name in SIDE_FEATURES:
+                sides[name] = values.mean((2, 3))
+        return values.flatten(1), sides
 
 
 def load_pretrained_trunk(trunk: InceptionTrunk, weights: Inception_V3_Weights | Path) -> None:

@@ -21,7 +21,6 @@ from torch import Tensor
 from torchvision.models import Inception_V3_Weights
 
 from models.classifier import (
-    AUXILIARY_MIN_SIZE_PX,
     InceptionTrunk,
     load_pretrained_trunk,
 )
@@ -51,7 +50,7 @@ from models.types import LabelledPhoto
 from models.weights import load_weights, save_weights
 
 _CURVE = ("step", "crops", "elapsed_s", "size_px", "rate", "loss", "crops_per_s", "val_loss", "val_score")
-_AUXILIARY_WEIGHT = 0.4  # of the side branch's loss
+_SIDE_WEIGHT = 1.0  # of the side heads' losses together
 _LARGEST_GRADIENT = 5.0
 
 
@@ -74,7 +73,7 @@ class ClassifierRun:
         self._checkpoint = run_dir / "checkpoint.pt"
         self._curve = LearningCurve(run_dir / "curve.csv", _CURVE)
         torch.manual_seed(config.seed)
-        trunk = InceptionTrunk(has_auxiliary=config.size_px >= AUXILIARY_MIN_SIZE_PX, dropout=config.dropout)
+        trunk = InceptionTrunk(dropout=config.dropout)
         _start(trunk, config)
         model = JointClassifier(trunk, [ontology.categories[name] for name in names])
         self._model = model.to(self._device).to(memory_format=torch.channels_last)
@@ -180,7 +179,7 @@ class ClassifierRun:
         """Mean over the heads that have a label in the batch; 0 if none has."""
         rows_by_category = crops.rows_by_category(indices)
         rows = {name: torch.from_numpy(rows).to(self._device) for name, rows in rows_by_category.items()}
-        logits, auxiliary = self._model(images, rows)
+        logits, *sides = self._model(images, rows)
         losses: list[Tensor] = []
         for name, category_rows in rows_by_category.items():
             for attribute, labels in crops.labels_of(name, indices[category_rows]).items():
@@ -189,9 +188,9 @@ class ClassifierRun:
                 loss = attribute_loss(definition, logits[name][attribute], target, smoothing)
                 if loss is None:
                     continue
-                if auxiliary is not None:
-                    side = attribute_loss(definition, auxiliary[name][attribute], target, smoothing)
-                    loss = loss if side is None else loss + _AUXILIARY_WEIGHT * side
+                for side in sides:
+                    side_loss = attribute_loss(definition, side[name][attribute], target, smoothing)
+                    loss = loss + _SIDE_WEIGHT / len(sides) * cast(Tensor, side_loss)
                 losses.append(loss)
         return torch.stack(losses).mean() if losses else images.sum() * 0
 
@@ -206,7 +205,7 @@ class ClassifierRun:
             pixels = np.stack([crops.crop(int(index), size_px, self._config.pad_ratio) for index in indices])
             rows_by_category = crops.rows_by_category(indices)
             rows = {name: torch.from_numpy(rows).to(self._device) for name, rows in rows_by_category.items()}
-            logits, _ = model(normalise(torch.from_numpy(pixels).to(self._device)), rows)
+            (logits,) = model(normalise(torch.from_numpy(pixels).to(self._device)), rows)
             for name, category_rows in rows_by_category.items():
                 for attribute, labels in crops.labels_of(name, indices[category_rows]).items():
                     target = torch.from_numpy(labels).to(self._device)
@@ -222,7 +221,7 @@ class ClassifierRun:
     def _settle_norms(self, crops: CropSet, size_px: int, num_batches: int) -> None:
         """Measure the batch statistics anew for the averaged weights, which no batch has met, at one size."""
         model = self._averaged
-        norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+        norms = [module for module in model.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # a plain mean over the batches
@@ -231,7 +230,7 @@ class ClassifierRun:
         for indices in _chunks(order, self._config.batch):
             if len(indices) == min(self._config.batch, len(crops)):  # a small rest would weigh as much as a batch
                 pixels = np.stack([crops.crop(int(index), size_px, self._config.pad_ratio) for index in indices])
-                model.trunk(normalise(torch.from_numpy(pixels).to(self._device)))
+                model(normalise(torch.from_numpy(pixels).to(self._device)), {})
         model.eval()
 
     def _report(self, share: float, row: Mapping[str, float]) -> None:
@@ -294,10 +293,7 @@ class ClassifierRun:
     def save(self, out_dir: Path, trunk_file: str) -> None:
         """Write the averaged weights: the trunk without its side branch, and each category's heads."""
         averaged = self._averaged
-        trunk = InceptionTrunk()
-        kept = {name: value for name, value in averaged.trunk.state_dict().items() if "AuxLogits" not in name}
-        trunk.load_state_dict(kept)
-        save_weights(trunk, out_dir / trunk_file)
+        save_weights(averaged.trunk, out_dir / trunk_file)
         for name in self._names:
             save_weights(averaged.heads.merged(name), out_dir / f"classifier-{name}.safetensors")
 

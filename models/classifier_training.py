@@ -7,7 +7,7 @@ from models.classifier import MIN_SIZE_PX, ClassifierSpec
 
 @dataclass(frozen=True)
 class ClassifierTraining:
-    """One run. The defaults train from nothing; with ImageNet weights give `rate` 0.01 and `dropout` 0.3.
+    """One run. The defaults train from nothing; with ImageNet weights give `rate` 0.03 and `dropout` 0.3.
 
     Attributes:
         size_px: side of the crops that the finished classifier takes.
@@ -34,8 +34,8 @@ class ClassifierTraining:
     max_minutes: float | None = None
     sizes: tuple[tuple[float, int], ...] = ()
     batch: int = 32
-    rate: float = 0.1
-    head_ratio: float = 0.1
+    rate: float = 0.3
+    head_ratio: float = 0.05
     momentum: float = 0.9
     weight_decay: float = 5e-5
     warmup_share: float = 0.03

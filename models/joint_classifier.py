@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.classifier import AUXILIARY_FEATURES, FEATURES, CategoryHeads, InceptionTrunk
+from models.classifier import FEATURES, SIDE_FEATURES, CategoryHeads, InceptionTrunk
 from models.crops import UNLABELLED
 from models.ontology import Attribute, Category
+
+_NORM_EPS = 1e-2  # features that hardly ever fire must not be blown up
 
 
 class JointClassifier(nn.Module):
@@ -25,11 +27,9 @@ class JointClassifier(nn.Module):
         super().__init__()
         self.trunk = trunk
         self.heads = _JointHeads(categories, FEATURES)
-        self.auxiliary_heads = _JointHeads(categories, AUXILIARY_FEATURES) if trunk.has_auxiliary else None
+        self.side_heads = nn.ModuleDict({name: _JointHeads(categories, size) for name, size in SIDE_FEATURES.items()})
 
-    def forward(
-        self, images: Tensor, rows_by_category: Mapping[str, Tensor]
-    ) -> tuple[dict[str, dict[str, Tensor]], dict[str, dict[str, Tensor]] | None]:
+    def forward(self, images: Tensor, rows_by_category: Mapping[str, Tensor]) -> list[dict[str, dict[str, Tensor]]]:
         """Run the trunk once for a mixed batch, then each category's heads on its rows.
 
         Args:
@@ -37,13 +37,13 @@ class JointClassifier(nn.Module):
             rows_by_category: for each category present, the (n,) int64 rows of its crops.
 
         Returns:
-            Logits (n, values) by category and attribute, and those of the auxiliary branch in training, or None.
+            Logits (n, values) by category and attribute; in training those of the side heads follow.
         """
-        features, auxiliary = self.trunk.features(images)
-        logits = self.heads(features, rows_by_category)
-        if auxiliary is None or self.auxiliary_heads is None:
-            return logits, None
-        return logits, self.auxiliary_heads(auxiliary, rows_by_category)
+        features, sides = self.trunk.side_features(images)
+        logits = [self.heads(features, rows_by_category)]
+        if self.training:
+            logits += [heads(sides[name], rows_by_category) for name, heads in self.side_heads.items()]
+        return logits
 
 
 class _JointHeads(nn.Module):
@@ -51,6 +51,8 @@ class _JointHeads(nn.Module):
 
     def __init__(self, categories: Sequence[Category], num_features: int) -> None:
         super().__init__()
+        # Features are positive and far from centred; normalised, their heads learn faster. `merged` folds this away.
+        self.norm = nn.BatchNorm1d(num_features, eps=_NORM_EPS, affine=False)
         self._categories = {category.name: category for category in categories}
         counts = Counter(_common_key(attribute) for each in categories for attribute in each.attributes.values())
         self.own = nn.ModuleDict({each.name: CategoryHeads(each, num_features) for each in categories})
@@ -66,6 +68,7 @@ class _JointHeads(nn.Module):
                     nn.init.zeros_(own.bias)
 
     def forward(self, features: Tensor, rows_by_category: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        features = self.norm(features)
         common = {key: head(features) for key, head in self.common.items()}
         logits: dict[str, dict[str, Tensor]] = {}
         for name, rows in rows_by_category.items():
@@ -84,6 +87,11 @@ class _JointHeads(nn.Module):
                     heads[attribute.name].parameters(), self.common[key].parameters(), strict=True
                 ):
                     target.add_(common)
+        running_mean, running_var = cast(Tensor, self.norm.running_mean), cast(Tensor, self.norm.running_var)
+        scale = (running_var + self.norm.eps).rsqrt()
+        for head in cast("list[nn.Linear]", list(heads.values())):
+            head.weight.mul_(scale)
+            head.bias.sub_(head.weight @ running_mean)
         return heads
 
     def _own_heads(self, category: str) -> CategoryHeads:
