@@ -18,8 +18,8 @@ class ClassifierTraining:
             Small crops first learn most of it at a fraction of the cost.
         batch: crops per step and worker.
         rate: peak learning rate of SGD with Nesterov's momentum.
-        head_ratio: the heads' rate as a share of the trunk's. Each meets few rows of a batch and 2048 features, none of
-            them centred: at the trunk's rate they fit noise (online loss 2.8 instead of 2.2 in the first 40 steps).
+        head_ratio: the heads' rate as a share of the trunk's. A head meets few rows of a batch and 2048 features: at
+            the trunk's rate it fits their noise (online loss 2.8 instead of 2.2 in the first 40 steps).
         shared_trunk: one trunk for all categories, or one each.
         imagenet: start from torchvision's ImageNet weights (downloads them).
         start: start from this file instead: torchvision's state dict (.pth), or a trunk of ours (.safetensors).

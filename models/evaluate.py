@@ -81,7 +81,20 @@ def evaluate(
         BundleError: if the weights cannot be loaded.
         DatasetError: if a photo is unreadable or a label unknown.
     """
-    tagger = Tagger(bundle, device)
+    return measure(Tagger(bundle, device), photos, split, device=device, min_score=min_score, on_photo=on_photo)
+
+
+def measure(
+    tagger: Tagger,
+    photos: Sequence[LabelledPhoto],
+    split: str,
+    *,
+    device: str = "cpu",
+    min_score: float = 0.5,
+    on_photo: OnPhoto | None = None,
+) -> dict[str, Any]:
+    """`evaluate` with models that are loaded already."""
+    bundle = tagger.bundle
     collected = _Collected()
     started_s = time.perf_counter()
     for done, photo in enumerate(photos, start=1):

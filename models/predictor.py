@@ -85,10 +85,6 @@ class Tagger:
                     answers[row] = scores
         return answers
 
-    def classify_crops(self, category: str, crops: NDArray[np.uint8]) -> list[AttributeScores]:
-        """Answer the attributes of squares that `crop` made, of one category."""
-        return self._classifiers[category].classify(crops)
-
     def crop(self, image: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
         """The square that the classifiers take: (S, S, 3) uint8."""
         return crop_square(image, box, self.bundle.crop_size_px, self.bundle.crop_pad_ratio)
