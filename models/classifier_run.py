@@ -51,7 +51,6 @@ from models.weights import load_weights, save_weights
 
 _CURVE = ("step", "crops", "elapsed_s", "size_px", "rate", "loss", "crops_per_s", "val_loss", "val_score")
 _SIDE_WEIGHT = 1.0  # of the side heads' losses together
-_LARGEST_GRADIENT = 5.0
 
 
 class ClassifierRun:
@@ -160,7 +159,6 @@ class ClassifierRun:
         loss = self._loss(crops, indices, images, config.smoothing)
         loss.backward()  # type: ignore[no-untyped-call]
         average_gradients(self._model.parameters())
-        torch.nn.utils.clip_grad_norm_(self._model.parameters(), _LARGEST_GRADIENT)
         self._optimizer.step()
         self._average.update(self._model)
         self._step += 1
@@ -307,7 +305,7 @@ def _start(trunk: InceptionTrunk, config: ClassifierTraining) -> None:
         load_pretrained_trunk(trunk, Inception_V3_Weights.IMAGENET1K_V1)
 
 
-def _optimizer(model: JointClassifier, config: ClassifierTraining) -> torch.optim.SGD:
+def _optimizer(model: JointClassifier, config: ClassifierTraining) -> torch.optim.AdamW:
     groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         groups.setdefault((name.startswith("trunk."), parameter.ndim >= 2), []).append(parameter)
@@ -319,7 +317,7 @@ def _optimizer(model: JointClassifier, config: ClassifierTraining) -> torch.opti
         }
         for (is_trunk, is_matrix), parameters in groups.items()
     ]
-    return torch.optim.SGD(options, lr=config.rate, momentum=config.momentum, nesterov=config.momentum > 0)
+    return torch.optim.AdamW(options, lr=config.rate, betas=(0.9, 0.99))
 
 
 def _training_crop(
