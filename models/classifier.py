@@ -21,9 +21,12 @@ from models.ontology import Attribute, Category
 from models.preprocess import inference_dtype, normalise
 from models.types import AttributeScore, AttributeScores
 
-FEATURES = 2048
-SIDE_FEATURES = {"Mixed_5d": 288, "Mixed_6e": 768}
-"""Channels of the layers that learn from the labels directly too, in training."""
+POOLED_LAYERS = {"Mixed_5d": 288, "Mixed_6e": 768, "Mixed_7c": 2048}
+"""Layers whose means over the picture make up the feature vector, and their channels.
+
+Colour and pattern are plain to the first, shape to the last; and each learns from the labels directly, which is what
+Inception-v3's auxiliary head is for."""
+FEATURES = sum(POOLED_LAYERS.values())
 MIN_SIZE_PX = 75  # below it the last reduction of Inception-v3 has no pixel left
 
 
@@ -56,9 +59,9 @@ class ClassifierSpec:
 
 
 class InceptionTrunk(nn.Module):
-    """Inception-v3 without its last layer: (B, 3, S, S) -> (B, 2048), S >= 75.
+    """Inception-v3 as a feature extractor: (B, 3, S, S) -> (B, FEATURES), S >= 75.
 
-    Its own side branch, which needs S >= 299, is left out; `side_features` serve the same end at any size.
+    Its own auxiliary head, which needs S >= 299, is left out.
 
     Args:
         dropout: share of features dropped in training; 0 when training from nothing.
@@ -72,18 +75,17 @@ class InceptionTrunk(nn.Module):
         self.inception.fc = nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features of normalised crops: (B, 3, S, S) float -> (B, 2048)."""
-        return self.side_features(images)[0]
-
-    def side_features(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Features, and by name the mean over the picture of the layers in SIDE_FEATURES, (B, channels) each."""
-        sides: dict[str, Tensor] = {}
+        """Features of normalised crops: (B, 3, S, S) float -> (B, FEATURES), the pooled layers side by side."""
+        pooled: list[Tensor] = []
         values = images
         for name, layer in self.inception.named_children():
+            if name == "avgpool":
+                break
             values = layer(values)
-            if name in SIDE_FEATURES:
-                sides[name] = values.mean((2, 3))
-        return values.flatten(1), sides
+            if name in POOLED_LAYERS:
+                pooled.append(values.mean((2, 3)))
+        features: Tensor = self.inception.dropout(torch.cat(pooled, dim=1))
+        return features
 
 
 def load_pretrained_trunk(trunk: InceptionTrunk, weights: Inception_V3_Weights | Path) -> None:
@@ -215,7 +217,7 @@ class Classifier:
         with torch.inference_mode():
             pixels = torch.from_numpy(np.ascontiguousarray(crops)).to(self._device)
             images = normalise(pixels).to(self._dtype)  # (N, 3, S, S)
-            features = self._trunk(images).float()  # (N, 2048)
+            features = self._trunk(images).float()  # (N, FEATURES)
             return {name: logits.cpu().numpy() for name, logits in self._heads(features).items()}
 
 

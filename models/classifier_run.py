@@ -27,8 +27,9 @@ from models.classifier import (
 from models.classifier_training import ClassifierTraining
 from models.crops import UNLABELLED, CropSet, cut_crops, shaken_box
 from models.errors import DatasetError
+from models.head_fitting import fit_heads
 from models.images import crop_square
-from models.joint_classifier import JointClassifier, attribute_loss
+from models.joint_classifier import JointClassifier, attribute_loss, joint_loss
 from models.ontology import Ontology
 from models.preprocess import normalise
 from models.training import (
@@ -50,7 +51,6 @@ from models.types import LabelledPhoto
 from models.weights import load_weights, save_weights
 
 _CURVE = ("step", "crops", "elapsed_s", "size_px", "rate", "loss", "crops_per_s", "val_loss", "val_score")
-_SIDE_WEIGHT = 1.0  # of the side heads' losses together
 
 
 class ClassifierRun:
@@ -139,6 +139,7 @@ class ClassifierRun:
                     self._save_checkpoint()
                     checkpointed_s = self._clock.elapsed_s
         self._settle_norms(train_set, config.size_px, num_batches=40)
+        self._fit_heads(train_set, val_set)
         self._final = self.validate(val_set, config.size_px) if len(val_set) else {}
         if worker_rank() == 0:
             self._report(1.0, {"size_px": config.size_px, **self._final})
@@ -174,23 +175,11 @@ class ClassifierRun:
         return self._order[1][at * global_batch : (at + 1) * global_batch][worker_rank() :: num_workers()]
 
     def _loss(self, crops: CropSet, indices: NDArray[np.int64], images: Tensor, smoothing: float) -> Tensor:
-        """Mean over the heads that have a label in the batch; 0 if none has."""
+        """Loss of a batch, see `joint_loss`."""
         rows_by_category = crops.rows_by_category(indices)
         rows = {name: torch.from_numpy(rows).to(self._device) for name, rows in rows_by_category.items()}
-        logits, *sides = self._model(images, rows)
-        losses: list[Tensor] = []
-        for name, category_rows in rows_by_category.items():
-            for attribute, labels in crops.labels_of(name, indices[category_rows]).items():
-                target = torch.from_numpy(labels).to(self._device)
-                definition = self._ontology.categories[name].attributes[attribute]
-                loss = attribute_loss(definition, logits[name][attribute], target, smoothing)
-                if loss is None:
-                    continue
-                for side in sides:
-                    side_loss = attribute_loss(definition, side[name][attribute], target, smoothing)
-                    loss = loss + _SIDE_WEIGHT / len(sides) * cast(Tensor, side_loss)
-                losses.append(loss)
-        return torch.stack(losses).mean() if losses else images.sum() * 0
+        loss = joint_loss(self._model(images, rows), crops, indices, rows_by_category, smoothing)
+        return images.sum() * 0 if loss is None else loss
 
     @torch.inference_mode()
     def validate(self, crops: CropSet, size_px: int) -> dict[str, float]:
@@ -203,7 +192,7 @@ class ClassifierRun:
             pixels = np.stack([crops.crop(int(index), size_px, self._config.pad_ratio) for index in indices])
             rows_by_category = crops.rows_by_category(indices)
             rows = {name: torch.from_numpy(rows).to(self._device) for name, rows in rows_by_category.items()}
-            (logits,) = model(normalise(torch.from_numpy(pixels).to(self._device)), rows)
+            logits = model(normalise(torch.from_numpy(pixels).to(self._device)), rows)
             for name, category_rows in rows_by_category.items():
                 for attribute, labels in crops.labels_of(name, indices[category_rows]).items():
                     target = torch.from_numpy(labels).to(self._device)
@@ -230,6 +219,29 @@ class ClassifierRun:
                 pixels = np.stack([crops.crop(int(index), size_px, self._config.pad_ratio) for index in indices])
                 model(normalise(torch.from_numpy(pixels).to(self._device)), {})
         model.eval()
+
+    def _fit_heads(self, train_set: CropSet, val_set: CropSet) -> None:
+        """Fit the heads of the averaged weights to the features as they have become; see `head_fitting`."""
+        config = self._config
+
+        def features_of(crops: CropSet, view: int | None) -> Tensor:
+            parts = []
+            for indices in _chunks(np.arange(len(crops)), config.batch):
+                pixels = [
+                    crops.crop(int(index), config.size_px, config.pad_ratio)
+                    if view is None
+                    else _training_crop(crops, int(index), view * len(crops) + int(index), config.size_px, config)
+                    for index in indices
+                ]
+                images = normalise(torch.from_numpy(np.stack(pixels)).to(self._device))
+                if view is not None:
+                    images = _shaken_light(images, config.light, np.random.default_rng([config.seed, view, indices[0]]))
+                with torch.no_grad():
+                    parts.append(self._averaged.trunk(images).cpu())
+            return torch.cat(parts)
+
+        fit_heads(self._averaged.heads.cpu(), train_set, val_set, features_of, config.head_views, config.seed)
+        self._averaged.heads.to(self._device)
 
     def _report(self, share: float, row: Mapping[str, float]) -> None:
         full = {"step": float(self._step), "crops": float(self._crops), "elapsed_s": self._clock.elapsed_s, **row}
@@ -289,7 +301,7 @@ class ClassifierRun:
         }
 
     def save(self, out_dir: Path, trunk_file: str) -> None:
-        """Write the averaged weights: the trunk without its side branch, and each category's heads."""
+        """Write the averaged weights: the trunk, and each category's heads."""
         averaged = self._averaged
         save_weights(averaged.trunk, out_dir / trunk_file)
         for name in self._names:

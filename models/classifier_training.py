@@ -17,10 +17,11 @@ class ClassifierTraining:
         sizes: (share of the run, side) pairs, growing: the crops' side from that share on; () for `size_px` throughout.
             Small crops first learn most of it at a fraction of the cost.
         batch: crops per step and worker.
-        rate: the trunk's peak learning rate with AdamW. It steps by a share of each weight's own scale: at the start the
-            gradient of the first layers is a hundred times that of the last, and SGD with the norm clipped wiped out in
-            a few steps what random filters tell of colour (a linear probe fell from 0.78 to 0.44 right).
+        rate: the trunk's peak learning rate with AdamW, whose steps do not depend on the size of gradients. At the
+            start that of the first layers is a hundred times that of the last, and SGD with the norm clipped wiped out
+            in a few steps what random filters tell of colour (a linear probe fell from 0.78 to 0.44 right).
         head_ratio: the heads' rate as a multiple of the trunk's.
+        head_views: views of each crop that the heads are fitted to once the trunk is trained.
         shared_trunk: one trunk for all categories, or one each.
         imagenet: start from torchvision's ImageNet weights (downloads them).
         start: start from this file instead: torchvision's state dict (.pth), or a trunk of ours (.safetensors).
@@ -42,6 +43,7 @@ class ClassifierTraining:
     smoothing: float = 0.05
     dropout: float = 0.0
     average_decay: float = 0.998
+    head_views: int = 2
     shared_trunk: bool = True
     imagenet: bool = False
     start: str = ""

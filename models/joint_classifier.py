@@ -5,12 +5,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.classifier import FEATURES, SIDE_FEATURES, CategoryHeads, InceptionTrunk
-from models.crops import UNLABELLED
+from models.classifier import FEATURES, CategoryHeads, InceptionTrunk
+from models.crops import UNLABELLED, CropSet
 from models.ontology import Attribute, Category
 
 _NORM_EPS = 1e-2  # features that hardly ever fire must not be blown up
@@ -26,10 +28,9 @@ class JointClassifier(nn.Module):
     def __init__(self, trunk: InceptionTrunk, categories: Sequence[Category]) -> None:
         super().__init__()
         self.trunk = trunk
-        self.heads = _JointHeads(categories, FEATURES)
-        self.side_heads = nn.ModuleDict({name: _JointHeads(categories, size) for name, size in SIDE_FEATURES.items()})
+        self.heads = JointHeads(categories, FEATURES)
 
-    def forward(self, images: Tensor, rows_by_category: Mapping[str, Tensor]) -> list[dict[str, dict[str, Tensor]]]:
+    def forward(self, images: Tensor, rows_by_category: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         """Run the trunk once for a mixed batch, then each category's heads on its rows.
 
         Args:
@@ -37,16 +38,13 @@ class JointClassifier(nn.Module):
             rows_by_category: for each category present, the (n,) int64 rows of its crops.
 
         Returns:
-            Logits (n, values) by category and attribute; in training those of the side heads follow.
+            Logits (n, values) by category and attribute.
         """
-        features, sides = self.trunk.side_features(images)
-        logits = [self.heads(features, rows_by_category)]
-        if self.training:
-            logits += [heads(sides[name], rows_by_category) for name, heads in self.side_heads.items()]
+        logits: dict[str, dict[str, Tensor]] = self.heads(self.trunk(images), rows_by_category)
         return logits
 
 
-class _JointHeads(nn.Module):
+class JointHeads(nn.Module):
     """Heads of several categories on common parts; `merged` gives the plain heads of one."""
 
     def __init__(self, categories: Sequence[Category], num_features: int) -> None:
@@ -68,6 +66,7 @@ class _JointHeads(nn.Module):
                     nn.init.zeros_(own.bias)
 
     def forward(self, features: Tensor, rows_by_category: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """Logits by category and attribute of the rows that show each category; features (B, num_features)."""
         features = self.norm(features)
         common = {key: head(features) for key, head in self.common.items()}
         logits: dict[str, dict[str, Tensor]] = {}
@@ -80,6 +79,7 @@ class _JointHeads(nn.Module):
 
     @torch.no_grad()
     def merged(self, category: str) -> CategoryHeads:
+        """The heads of one category by themselves, normalisation and common parts folded in."""
         heads = copy.deepcopy(self._own_heads(category))
         for attribute in self._categories[category].attributes.values():
             if (key := _common_key(attribute)) in self.common:
@@ -127,3 +127,33 @@ def attribute_loss(attribute: Attribute, logits: Tensor, labels: Tensor, smoothi
         return None
     known = labels[is_labelled].to(logits.dtype)
     return F.binary_cross_entropy_with_logits(logits[is_labelled], known, reduction="sum") / len(known)
+
+
+def joint_loss(
+    logits: Mapping[str, Mapping[str, Tensor]],
+    crops: CropSet,
+    indices: NDArray[np.int64],
+    rows_by_category: Mapping[str, NDArray[np.int64]],
+    smoothing: float,
+) -> Tensor | None:
+    """Mean over the heads that have a label in the batch; None if none has.
+
+    Args:
+        logits: (n, values) by category and attribute.
+        crops: gives the labels.
+        indices: (B,) of the batch in `crops`.
+        rows_by_category: positions in `indices` that show each category.
+        smoothing: label smoothing of single-choice heads.
+    """
+    losses: list[Tensor] = []
+    for category in crops.categories:
+        if category.name not in rows_by_category:
+            continue
+        labels_of = crops.labels_of(category.name, indices[rows_by_category[category.name]])
+        for name, labels in labels_of.items():
+            answered = logits[category.name][name]
+            target = torch.from_numpy(labels).to(answered.device)
+            loss = attribute_loss(category.attributes[name], answered, target, smoothing)
+            if loss is not None:
+                losses.append(loss)
+    return torch.stack(losses).mean() if losses else None

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.classifier import FEATURES, SIDE_FEATURES
+from models.classifier import FEATURES
 from models.crops import UNLABELLED
 from models.joint_classifier import JointClassifier, attribute_loss
 from models.ontology import Attribute, Category
@@ -14,19 +14,13 @@ TOP = Category("top", {"colour": COLOUR, "length": Attribute("length", "single",
 DRESS = Category("dress", {"colour": COLOUR, "length": LENGTH})
 
 
-class FlatTrunk(nn.Module):
-    def side_features(self, images: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        return images, {name: images[:, :size] for name, size in SIDE_FEATURES.items()}
-
-
 def joint() -> JointClassifier:
     torch.manual_seed(0)
-    model = JointClassifier(FlatTrunk(), [TOP, DRESS])  # type: ignore[arg-type]
+    model = JointClassifier(nn.Identity(), [TOP, DRESS])  # type: ignore[arg-type]
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.1)
-    for norm in (model.heads.norm, *(heads.norm for heads in model.side_heads.values())):
-        nn.init.uniform_(norm.running_mean, 0.0, 1.0)
-        nn.init.uniform_(norm.running_var, 0.1, 2.0)
+    nn.init.uniform_(model.heads.norm.running_mean, 0.0, 1.0)  # type: ignore[arg-type]
+    nn.init.uniform_(model.heads.norm.running_var, 0.1, 2.0)  # type: ignore[arg-type]
     return model
 
 
@@ -38,7 +32,7 @@ def test_merged_heads_answer_as_the_joint_ones() -> None:
     model = joint().eval()
     features = torch.randn(5, FEATURES)
     rows = {"dress": torch.tensor([0, 3]), "top": torch.tensor([1, 2, 4])}
-    (logits,) = model(features, rows)
+    logits = model(features, rows)
     for name, its_rows in rows.items():
         merged = model.heads.merged(name)(features[its_rows])
         assert merged.keys() == logits[name].keys() == {"colour", "length"}
@@ -55,8 +49,7 @@ def test_merging_leaves_the_model_as_it_was() -> None:
 
 def test_a_category_that_is_absent_from_the_batch_gets_no_gradient() -> None:
     model = joint()
-    logits, *sides = model(torch.randn(2, FEATURES), {"top": torch.tensor([0, 1])})
-    assert len(sides) == len(SIDE_FEATURES)
+    logits = model(torch.randn(2, FEATURES), {"top": torch.tensor([0, 1])})
     logits["top"]["length"].sum().backward()
     assert model.heads.own["dress"]["length"].weight.grad is None
     assert model.heads.own["top"]["length"].weight.grad is not None
