@@ -255,7 +255,7 @@ def _deploy(application: "Application", report: Report) -> None:
         if status is not None and status.status == ApplicationStatus.RUNNING:
             return
         if status is not None and status.status in (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY):
-            raise StartError("a deployment failed to start; the logs of Ray say why", status.message)
+            raise StartError("a deployment failed to start; the logs of Ray say why", _reasons(status))
         text = _missing(status)
         if text != said:
             report(text)
@@ -270,6 +270,15 @@ def _missing(status: Any) -> str:
     missing = [name for name, deployment in status.deployments.items() if deployment.status != "HEALTHY"]
     num_ready = len(status.deployments) - len(missing)
     return f"loading models: {num_ready} of {len(status.deployments)} ready, waiting for {', '.join(missing)}"
+
+
+def _reasons(status: Any) -> str:
+    """The last line of what each deployment says, which is the error below its traceback."""
+    return "\n".join(
+        f"{name}: {deployment.message.strip().splitlines()[-1]}"
+        for name, deployment in status.deployments.items()
+        if deployment.message.strip()
+    )
 
 
 def _shut_down() -> None:

@@ -61,7 +61,7 @@ async def test_the_detector_is_warm_in_every_canvas_shape_before_it_is_ready() -
             shapes.extend(canvas.shape for canvas in canvases)
             return super().detect(canvases, min_score)
 
-    DetectorDeployment(Noting, 96, 8, 60.0, FakeMeter())
+    DetectorDeployment(Noting, 128, 8, 60.0, FakeMeter())
     assert len(shapes) == len(set(shapes)) == 3
 
 
