@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install run test lint lock clean
+.PHONY: install run test browser lint lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -29,6 +29,9 @@ lint: install  ## format check, lint, types
 test: lint  ## the gate: lint, quick tests, then the tests on a real Ray instance
 	@$(BIN)/pytest -q
 	@$(BIN)/pytest -q -m cluster
+
+browser: install  ## the page in headless Chromium (Debian packages chromium and chromium-driver)
+	@$(BIN)/pytest -q -m browser
 
 lock: install  ## compile requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --group dev --python-version 3.11 --generate-hashes --no-annotate --no-header \

@@ -9,7 +9,7 @@ from serve_app.answer import Answerer
 from serve_app.bundle_facts import BundleFacts
 from serve_app.compose import Composer
 from serve_app.config import TaggerArgs
-from serve_app.errors import DetectorUnavailable
+from serve_app.errors import DetectorUnavailable, ModelUnavailable, Overloaded
 from serve_app.query import parse_query
 from serve_app.schemas import AttributeResponse, BundleResponse, CategoryResponse, OntologyResponse, TagResponse
 from serve_app.upload import receive_photo
@@ -91,6 +91,6 @@ class TaggingService:
         try:
             async with asyncio.timeout(_READY_LIMIT_S):
                 await self._ping_detector()
-        except TimeoutError as exc:
-            raise DetectorUnavailable("no detector answers yet; try again") from exc
+        except (TimeoutError, ModelUnavailable, Overloaded) as exc:
+            raise DetectorUnavailable("no detector answers now; try again", repr(exc)) from exc
         self._ready_until = loop.time() + _READY_CACHE_S

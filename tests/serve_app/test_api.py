@@ -17,7 +17,7 @@ from serve_app.answer import Answerer
 from serve_app.api import make_asgi
 from serve_app.compose import Composer
 from serve_app.config import TaggerArgs
-from serve_app.errors import ModelFailed, Overloaded
+from serve_app.errors import ModelFailed, ModelUnavailable, Overloaded, ReplicaDied
 from serve_app.service import TaggingService
 from tests.bad_requests import BAD_REQUESTS, BadRequestCase
 from tests.fakes import DRESS, FakeClassify, FakeDetect, FakeMeter, facts, photo_bytes
@@ -33,7 +33,7 @@ class Bench:
         self.meter = FakeMeter()
         self.detect = FakeDetect([DRESS])
         self.classify = {name: FakeClassify(name) for name in load_ontology().category_names}
-        self.is_ready = True
+        self.ping_error: Exception | None = None
         args = TaggerArgs.model_validate(limits)
         composer = Composer(args, facts(), self.detect, self.classify, threads, self.meter)
         answerer = Answerer(facts(), args.min_several_score, args.low_confidence_score, self.meter)
@@ -42,8 +42,8 @@ class Bench:
         self.client = httpx.AsyncClient(transport=transport, base_url="http://tagger")
 
     async def _ping(self) -> None:
-        if not self.is_ready:
-            raise TimeoutError
+        if self.ping_error:
+            raise self.ping_error
 
     @property
     def num_model_calls(self) -> int:
@@ -151,11 +151,19 @@ async def test_ontology_bundle_and_health(bench: Bench) -> None:
     assert (await bench.client.get("/healthz")).json() == {"status": "ok"}
 
 
-async def test_readiness_follows_the_detector(bench: Bench) -> None:
-    bench.is_ready = False
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(TimeoutError(), id="silent"),
+        pytest.param(ReplicaDied("a replica died"), id="died"),
+        pytest.param(ModelUnavailable("no replica"), id="no_replica"),
+    ],
+)
+async def test_readiness_follows_the_detector(bench: Bench, error: Exception) -> None:
+    bench.ping_error = error
     response = await bench.client.get("/readyz")
     assert (response.status_code, response.json()["error"]["code"]) == (503, "detector_unavailable")
-    bench.is_ready = True
+    bench.ping_error = None
     assert (await bench.client.get("/readyz")).json() == {"status": "ready"}
 
 
