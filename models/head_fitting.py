@@ -41,6 +41,7 @@ def fit_heads(
     everything = torch.cat(views_features)
     heads.norm.running_mean.copy_(everything.mean(0))  # type: ignore[union-attr]
     heads.norm.running_var.copy_(everything.var(0))  # type: ignore[union-attr]
+    heads.requires_grad_(True)  # averaged weights do not learn by themselves
     heads.eval()  # the normalisation stays as measured
     val_features = features_of(val_set, None) if len(val_set) else None
     optimizer = torch.optim.AdamW(heads.parameters(), lr=_RATE, weight_decay=_WEIGHT_DECAY)
