@@ -7,6 +7,7 @@ that cannot answer is an error.
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -116,19 +117,18 @@ class Composer:
             Overloaded: if the detector has too much waiting.
             ModelFailed: if the detector raised.
         """
-        loop = asyncio.get_running_loop()
-        begin = loop.time()
-        deadline = begin + self._args.request_deadline_s
+        begin = time.perf_counter()  # the clock of the loop may count whole milliseconds
+        deadline = asyncio.get_running_loop().time() + self._args.request_deadline_s
         try:
             async with asyncio.timeout_at(deadline):
                 image = await self._in_thread(self._decode, read_photo)
-                decoded = loop.time()
+                decoded = time.perf_counter()
                 found = await self._find(image, options, deadline)
         except TimeoutError as exc:
             raise DeadlineExceeded(f"no answer within {self._args.request_deadline_s:g} s") from exc
-        detected = loop.time()
+        detected = time.perf_counter()
         garments = await self._classify(image, found, deadline)
-        end = loop.time()
+        end = time.perf_counter()
         times = StageTimes(decoded - begin, detected - decoded, end - detected, end - begin)
         self._record(times, garments)
         return TaggedPhoto((image.shape[0], image.shape[1]), garments, times)
