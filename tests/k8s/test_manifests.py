@@ -132,6 +132,8 @@ def test_serve_config_in_the_overlay_is_what_the_command_writes(manifests: Mappi
 def test_mistake_is_caught(
     manifests: Mapping[str, Objects], path: tuple[Any, ...], value: object, check: Check
 ) -> None:
+    if check is checks.fits_schema and path[0] == "RayService" and not checks.SCHEMAS.exists():
+        pytest.skip("the schema of KubeRay's objects is not here")
     assert list(check(_with(manifests["gpu-prod"], path, value)))
 
 
