@@ -16,7 +16,7 @@ from tests.e2e import painted
 from tests.e2e.conftest import Cluster, free_port
 from tests.fakes import photo_bytes
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.monitoring  # of its own: it waits up to LIMIT_S for a Prometheus on the real service
 MONITORING = Path(__file__).parents[2] / "k8s" / "components" / "monitoring"
 RULES = yaml.safe_load((MONITORING / "prometheusrule.yaml").read_text(encoding="utf-8"))["spec"]
 LIMIT_S = 90.0
