@@ -136,20 +136,6 @@ class CategoryHeads(nn.ModuleDict):
         return {name: head(features) for name, head in self.items()}
 
 
-class CategoryClassifier(nn.Module):
-    """A trunk and the heads of one category: normalised crops (B, 3, S, S) -> logits by attribute."""
-
-    def __init__(self, trunk: nn.Module, heads: CategoryHeads) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.heads = heads
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Logits (B, values) of every attribute."""
-        logits: dict[str, Tensor] = self.heads(self.trunk(images))
-        return logits
-
-
 class Classifier:
     """Answers the attributes of one category; owns nothing but its weights, safe to call from one thread at a time.
 
