@@ -143,6 +143,7 @@ def test_rules_are_valid(rules: Path) -> None:
     _promtool("check", "rules", rules)
 
 
+@pytest.mark.monitoring  # promtool 2.42 gives another verdict on the same files about once in four runs
 @pytest.mark.parametrize("cases", RULE_TESTS, ids=lambda path: path.stem)
 def test_alerts_fire_and_clear(rules: Path, cases: Path) -> None:
     shutil.copy(cases, rules.parent)
