@@ -83,7 +83,7 @@ class InceptionTrunk(nn.Module):
                 break
             values = layer(values)
             if name in POOLED_LAYERS:
-                pooled.append(values.mean((2, 3)))
+                pooled.append(values.float().mean((2, 3)))  # a sum in half precision would lose most digits
         features: Tensor = self.inception.dropout(torch.cat(pooled, dim=1))
         return features
 

@@ -31,7 +31,7 @@ from models.head_fitting import fit_heads
 from models.images import crop_square
 from models.joint_classifier import JointClassifier, attribute_loss, joint_loss
 from models.ontology import Ontology
-from models.preprocess import normalise
+from models.preprocess import half_precision, normalise
 from models.training import (
     AveragedWeights,
     LearningCurve,
@@ -236,7 +236,7 @@ class ClassifierRun:
                 images = normalise(torch.from_numpy(np.stack(pixels)).to(self._device))
                 if view is not None:
                     images = _shaken_light(images, config.light, np.random.default_rng([config.seed, view, indices[0]]))
-                with torch.no_grad():
+                with torch.no_grad(), half_precision(self._device):
                     parts.append(self._averaged.trunk(images).cpu())
             return torch.cat(parts)
 

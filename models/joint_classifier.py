@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from models.classifier import FEATURES, CategoryHeads, InceptionTrunk
 from models.crops import UNLABELLED, CropSet
 from models.ontology import Attribute, Category
+from models.preprocess import half_precision
 
 _NORM_EPS = 1e-2  # features that hardly ever fire must not be blown up
 
@@ -40,7 +41,9 @@ class JointClassifier(nn.Module):
         Returns:
             Logits (n, values) by category and attribute.
         """
-        logits: dict[str, dict[str, Tensor]] = self.heads(self.trunk(images), rows_by_category)
+        with half_precision(images.device):
+            features = self.trunk(images)
+        logits: dict[str, dict[str, Tensor]] = self.heads(features.float(), rows_by_category)
         return logits
 
 

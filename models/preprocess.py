@@ -31,7 +31,7 @@ def normalise(images: Tensor) -> Tensor:
 
 
 def inference_dtype(device: torch.device) -> torch.dtype:
-    """The number format for inference: bfloat16 where the hardware computes in it, else float32.
+    """The number format to compute in: bfloat16 where the hardware computes in it, else float32.
 
     A processor without native bfloat16 emulates it at about half the speed of float32.
     """
@@ -40,6 +40,12 @@ def inference_dtype(device: torch.device) -> torch.dtype:
     else:
         has_bf16 = device.type == "cpu" and _cpu_has_bf16(Path("/proc/cpuinfo"))
     return torch.bfloat16 if has_bf16 else torch.float32
+
+
+def half_precision(device: torch.device) -> torch.autocast:
+    """A context in which networks compute in `inference_dtype`; their weights and what they learn stay float32."""
+    dtype = inference_dtype(device)
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
 def _cpu_has_bf16(cpuinfo: Path) -> bool:
