@@ -3,7 +3,7 @@
 import typer
 
 from models.errors import TaggingError
-from serve_app.commands import bundle, data, evaluate, serve, tag, train
+from serve_app.commands import bundle, data, evaluate, loadtest, serve, tag, train
 from serve_app.commands.console import err
 
 app = typer.Typer(
@@ -16,6 +16,7 @@ app.command()(serve.serve)
 app.command()(tag.tag)
 app.command()(serve.config)
 app.command()(evaluate.evaluate)
+app.command()(loadtest.loadtest)
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.add_typer(bundle.app, name="bundle")
