@@ -40,6 +40,7 @@ from models.training import (
     TrainingProgress,
     agreed,
     average_gradients,
+    check_identity,
     cosine_rate,
     load_checkpoint,
     num_workers,
@@ -70,6 +71,9 @@ class ClassifierRun:
         self._callback = callback
         self._device = torch.device(config.device)
         self._checkpoint = run_dir / "checkpoint.pt"
+        state = load_checkpoint(self._checkpoint)
+        if state is not None:
+            check_identity(state, _identity(config, ontology), run_dir.name)
         self._curve = LearningCurve(run_dir / "curve.csv", _CURVE)
         torch.manual_seed(config.seed)
         trunk = InceptionTrunk(dropout=config.dropout)
@@ -81,7 +85,10 @@ class ClassifierRun:
         self._step = 0
         self._crops = 0
         self._clock = RunClock()
+        self._final: dict[str, float] | None = None  # what was measured at the end
         self._order: tuple[int, NDArray[np.int64]] | None = None  # of one epoch
+        if state is not None:
+            self._resume(state)
 
     @property
     def _averaged(self) -> JointClassifier:
@@ -90,7 +97,6 @@ class ClassifierRun:
     def train(self, train_photos: Sequence[LabelledPhoto], val_photos: Sequence[LabelledPhoto]) -> dict[str, Any]:
         """Run to the end of the budget and return what is worth recording."""
         config = self._config
-        self._resume()
         context = config.pad_ratio * (1 + 2 * config.box_shake) + config.box_shake + 0.01
         train_set, val_set = (
             cut_crops(
@@ -111,7 +117,8 @@ class ClassifierRun:
             raise DatasetError(f"{len(train_set)} garments are fewer than a batch of {config.batch}; add photos")
         total_steps = round(config.epochs * epoch_steps) if config.epochs else None
         budget_s = config.max_minutes * 60 if config.max_minutes else None
-        self._loop(train_set, val_set, total_steps, budget_s)
+        if self._final is None:
+            self._loop(train_set, val_set, total_steps, budget_s)
         return self._record(train_set, val_set)
 
     def _loop(self, train_set: CropSet, val_set: CropSet, total_steps: int | None, budget_s: float | None) -> None:
@@ -249,41 +256,28 @@ class ClassifierRun:
         if self._callback:
             self._callback(TrainingProgress(share, self._step, self._clock.elapsed_s, full))
 
-    def _state(self) -> dict[str, Any]:
-        return {
-            "config": json.dumps(asdict(self._config), sort_keys=True),
-            "ontology": json.dumps(self._ontology.to_dict(), sort_keys=True),
-            "step": self._step,
-            "crops": self._crops,
-            "elapsed_s": self._clock.elapsed_s,
-        }
-
     def _save_checkpoint(self) -> None:
-        weights = {
-            "model": self._model.state_dict(),
-            "average": self._average.module.state_dict(),
-            "updates": self._average.num_updates,
-            "optimizer": self._optimizer.state_dict(),
-        }
-        save_checkpoint(self._checkpoint, self._state() | weights)
+        save_checkpoint(
+            self._checkpoint,
+            _identity(self._config, self._ontology)
+            | {
+                "step": self._step,
+                "crops": self._crops,
+                "elapsed_s": self._clock.elapsed_s,
+                "final": self._final,
+                "model": self._model.state_dict(),
+                "average": self._average.module.state_dict(),
+                "updates": self._average.num_updates,
+                "optimizer": self._optimizer.state_dict(),
+            },
+        )
 
-    def _resume(self) -> None:
-        state = load_checkpoint(self._checkpoint)
-        if state is None:
-            return
-        mine = self._state()
-        for key in ("config", "ontology"):
-            if state[key] != mine[key]:
-                raise DatasetError(
-                    f"{self._checkpoint.parent.name} holds a run with another {key}; resume with the same one, "
-                    "or give a new output directory",
-                    f"{state[key]} != {mine[key]}",
-                )
+    def _resume(self, state: Mapping[str, Any]) -> None:
         self._model.load_state_dict(state["model"])
         self._average.module.load_state_dict(state["average"])
         self._average.num_updates = state["updates"]
         self._optimizer.load_state_dict(state["optimizer"])
-        self._step, self._crops = state["step"], state["crops"]
+        self._step, self._crops, self._final = state["step"], state["crops"], state["final"]
         self._clock = RunClock(state["elapsed_s"])
 
     def _record(self, train_set: CropSet, val_set: CropSet) -> dict[str, Any]:
@@ -306,6 +300,13 @@ class ClassifierRun:
         save_weights(averaged.trunk, out_dir / trunk_file)
         for name in self._names:
             save_weights(averaged.heads.merged(name), out_dir / f"classifier-{name}.safetensors")
+
+
+def _identity(config: ClassifierTraining, ontology: Ontology) -> dict[str, str]:
+    return {
+        "config": json.dumps(asdict(config), sort_keys=True),
+        "ontology": json.dumps(ontology.to_dict(), sort_keys=True),
+    }
 
 
 def _start(trunk: InceptionTrunk, config: ClassifierTraining) -> None:

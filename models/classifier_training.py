@@ -20,7 +20,8 @@ class ClassifierTraining:
         rate: the trunk's peak learning rate with AdamW, whose steps do not depend on the size of gradients. At the
             start that of the first layers is a hundred times that of the last, and SGD with the norm clipped wiped out
             in a few steps what random filters tell of colour (a linear probe fell from 0.78 to 0.44 right).
-        head_ratio: the heads' rate as a multiple of the trunk's.
+        head_ratio: the heads' rate as a multiple of the trunk's. Heads that learn faster than the trunk fit what is
+            noise in it, and leave it nothing to learn from; at the end they are fitted anew anyway.
         head_views: views of each crop that the heads are fitted to once the trunk is trained.
         shared_trunk: one trunk for all categories, or one each.
         imagenet: start from torchvision's ImageNet weights (downloads them).
@@ -37,7 +38,7 @@ class ClassifierTraining:
     sizes: tuple[tuple[float, int], ...] = ()
     batch: int = 32
     rate: float = 2e-4
-    head_ratio: float = 5.0
+    head_ratio: float = 0.3
     weight_decay: float = 0.02
     warmup_share: float = 0.03
     smoothing: float = 0.05

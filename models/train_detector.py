@@ -33,6 +33,7 @@ from models.training import (
     TrainingProgress,
     agreed,
     average_gradients,
+    check_identity,
     cosine_rate,
     load_checkpoint,
     num_workers,
@@ -324,13 +325,7 @@ class _Run:
         state = load_checkpoint(self._checkpoint)
         if state is None:
             return
-        for key, mine in self._identity().items():
-            if state[key] != mine:
-                raise DatasetError(
-                    f"{self._out_dir.name} holds a run with another {key}; resume with the same one, "
-                    "or give a new output directory",
-                    f"{state[key]} != {mine}",
-                )
+        check_identity(state, self._identity(), self._out_dir.name)
         self._model.load_state_dict(state["model"])
         self._average.module.load_state_dict(state["average"])
         self._average.num_updates = state["updates"]

@@ -15,6 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from models.errors import DatasetError
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingProgress:
@@ -111,8 +113,27 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     """Read a checkpoint of `save_checkpoint`; None if there is none yet."""
     if not path.exists():
         return None
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     return state
+
+
+def check_identity(state: Mapping[str, Any], identity: Mapping[str, str], name: str) -> None:
+    """Refuse to resume a run that was begun with something else.
+
+    Args:
+        state: of the checkpoint.
+        identity: what has to be the same, by name, as JSON text.
+        name: of the run, for the message.
+
+    Raises:
+        DatasetError: naming what differs.
+    """
+    for key, mine in identity.items():
+        if state[key] != mine:
+            raise DatasetError(
+                f"{name} holds a run with another {key}; resume with the same one, or give a new output directory",
+                f"{state[key]} != {mine}",
+            )
 
 
 class LearningCurve:

@@ -95,7 +95,7 @@ def classifiers(
     shared_trunk: Annotated[bool, typer.Option(help="One trunk for all categories, or one each.")] = True,
     batch: Annotated[int, typer.Option(min=2, help="Crops per step.")] = 32,
     rate: Annotated[float, typer.Option(help="The trunk's peak learning rate.")] = 2e-4,
-    head_ratio: Annotated[float, typer.Option(help="The heads' rate as a multiple of it.")] = 5.0,
+    head_ratio: Annotated[float, typer.Option(help="The heads' rate as a multiple of it.")] = 0.3,
     minutes: MinutesOption = None,
     epochs: EpochsOption = None,
     seed: SeedOption = 0,

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -277,7 +278,8 @@ def test_many_runs_at_most_so_many_at_a_time_and_reads_little_ahead() -> None:
         with lock:
             now += 1
             most = max(most, now)
-        both.wait()  # passes only with two at a time
+        with suppress(threading.BrokenBarrierError):
+            both.wait()  # passes only with two at a time
         with lock:
             now -= 1
         return ok()
@@ -287,6 +289,7 @@ def test_many_runs_at_most_so_many_at_a_time_and_reads_little_ahead() -> None:
         outcomes = client.tag_many(photos, concurrency=2)
         next(outcomes)
         assert photos.taken == 4
+        both.abort()  # those that are still under way have nobody to wait for
         outcomes.close()  # type: ignore[attr-defined]
     assert most == 2
 

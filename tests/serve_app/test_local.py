@@ -27,7 +27,7 @@ def local() -> Iterator[LocalTagger]:
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("photos")
-    for index in range(4):
+    for index in range(2):
         image, _ = render_photo(seed=77, ontology=load_ontology(), index=index)
         Image.fromarray(image).save(folder / f"{index}.png")
     return sorted(folder.iterdir())

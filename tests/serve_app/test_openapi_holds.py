@@ -21,7 +21,7 @@ OPERATIONS = [
 def test_answers_are_as_documented(url: str, path: str, method: str, mode: GenerationMode) -> None:
     operation = schemathesis.openapi.from_url(f"{url}/openapi.json")[path][method]
 
-    @settings(max_examples=25, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=10, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode))
     def holds(case: Case) -> None:
         # Which names exist is the ontology's to say, so a name of the right form may be refused.
