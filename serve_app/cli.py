@@ -3,7 +3,7 @@
 import typer
 
 from models.errors import TaggingError
-from serve_app.commands import bundle, data, evaluate, loadtest, serve, tag, train
+from serve_app.commands import bundle, catalog, data, evaluate, loadtest, serve, tag, train
 from serve_app.commands.console import err
 
 app = typer.Typer(
@@ -14,6 +14,7 @@ app = typer.Typer(
 )
 app.command()(serve.serve)
 app.command()(tag.tag)
+app.command()(catalog.catalog)
 app.command()(serve.config)
 app.command()(evaluate.evaluate)
 app.command()(loadtest.loadtest)

@@ -125,7 +125,7 @@ def start_service(
         application = build(options_of) if build else _bind_bundle(args, options_of)
         clock.lap("bundle")
         report("starting Ray")
-        context = _start_ray(_ray_options(options, options_of.num_cpus), report)
+        context = start_ray(_ray_options(options, options_of.num_cpus), report)
         clock.lap("ray")
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         report("starting Serve")
@@ -177,14 +177,7 @@ def _bind_bundle(args: TaggerArgs, options_of: OptionsOf) -> "Application":
 
 
 def _ray_options(options: StartOptions, num_cpus: float) -> dict[str, Any]:
-    chosen: dict[str, Any] = {
-        "address": "local",  # a Ray instance that runs already stays as it is
-        "num_cpus": num_cpus,
-        "include_dashboard": False,
-        "object_store_memory": _OBJECT_STORE_BYTES,
-        "log_to_driver": False,
-        "logging_level": logging.ERROR,
-    }
+    chosen = local_ray_options(num_cpus)
     if options.metrics_port is not None:
         chosen["_metrics_export_port"] = options.metrics_port
     if options.temp_dir is not None:
@@ -192,7 +185,19 @@ def _ray_options(options: StartOptions, num_cpus: float) -> dict[str, Any]:
     return chosen
 
 
-def _start_ray(options: dict[str, Any], report: Report) -> Any:
+def local_ray_options(num_cpus: float) -> dict[str, Any]:
+    """Keywords of `ray.init` for an instance of our own on this machine."""
+    return {
+        "address": "local",  # a Ray instance that runs already stays as it is
+        "num_cpus": num_cpus,
+        "include_dashboard": False,
+        "object_store_memory": _OBJECT_STORE_BYTES,
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+    }
+
+
+def start_ray(options: dict[str, Any], report: Report) -> Any:
     """Start Ray, again if its node gives up: it allows its agents 15 s to start, and a busy machine may need longer.
 
     What a try leaves behind ends with this process.
@@ -203,8 +208,10 @@ def _start_ray(options: dict[str, Any], report: Report) -> Any:
         try:
             return ray.init(**options)
         except Exception as exc:  # Ray raises no class of its own here
-            if not left or "timed out during startup" not in str(exc):
+            if "timed out during startup" not in str(exc):
                 raise
+            if not left:
+                raise StartError("the machine is too busy: Ray gave up starting; try again later", repr(exc)) from exc
             report("the machine is busy and Ray gave up starting, trying again")
             ray.shutdown()
 
