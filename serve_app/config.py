@@ -1,12 +1,16 @@
 """TaggerArgs: what the application answers with, typed and checked before any replica starts."""
 
+import re
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 DEMO_BUNDLE = "demo"
 """The name that stands for the bundle shipped in the package."""
+
+_HOST = re.compile(r"(\*\.)?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9](:[1-9][0-9]{0,4})?")
+"""A lower-case name of at least two labels; the last is no number, so no form of an address passes."""
 
 
 class TaggerArgs(BaseModel):
@@ -37,13 +41,28 @@ class TaggerArgs(BaseModel):
     classify_deadline_s: float = Field(
         6.0, gt=0, description="The classifiers' share of it; after that the garment is answered without attributes."
     )
-    upload_deadline_s: float = Field(20.0, gt=0, description="From the first byte of the body to the last.")
+    upload_deadline_s: float = Field(
+        20.0, gt=0, description="From the first byte of the body to the last, and to the photo if it is fetched."
+    )
     stall_limit_s: float = Field(60.0, gt=0, description="A batch that computes longer marks its replica unhealthy.")
 
+    image_url_hosts: tuple[str, ...] = Field(
+        (),
+        description="Hosts that photos may be fetched from by address; `*.shop.example` and `cdn.example:8443` too.",
+    )
+    image_url_allows_http: bool = Field(False, description="Whether such an address may begin with http: too.")
     max_image_bytes: int = Field(20 * 2**20, ge=1024, description="Largest accepted image file.")
     max_image_pixels: int = Field(40_000_000, ge=1024, description="Largest accepted width x height.")
     detector_max_batch: int = Field(8, ge=1, description="Photos that the detector takes at once.")
     classifier_max_batch: int = Field(16, ge=1, description="Crops that a classifier takes at once.")
+
+    @field_validator("image_url_hosts")
+    @classmethod
+    def _hosts_are_names(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not _HOST.fullmatch(host):
+                raise ValueError(f"{host!r} is no host name like cdn.example, *.shop.example or cdn.example:8443")
+        return hosts
 
     @model_validator(mode="after")
     def _stages_fit_the_request(self) -> Self:

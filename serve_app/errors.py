@@ -30,6 +30,18 @@ class UploadTimeout(InputError):
     code = "upload_timeout"
 
 
+class ImageUrlRefused(InputError):
+    """The photo's address is not one that this service fetches from."""
+
+    code = "image_url_refused"
+
+
+class ImageUrlFailed(InputError):
+    """The photo's address did not give the photo, or not in time."""
+
+    code = "image_url_failed"
+
+
 class KeyMissing(InputError):
     """The service wants an API key and none came."""
 
@@ -86,6 +98,7 @@ class ModelFailed(ModelUnavailable):
 
 STATUS_BY_CODE = {
     "bad_request": 400,
+    "image_url_refused": 400,
     "key_missing": 401,
     "key_refused": 403,
     "not_found": 404,
@@ -95,6 +108,7 @@ STATUS_BY_CODE = {
     "image_type_unsupported": 415,
     "image_unreadable": 422,
     "image_truncated": 422,
+    "image_url_failed": 422,
     "rate_limited": 429,
     "internal": 500,
     "overloaded": 503,

@@ -31,6 +31,8 @@ INTERFACE_VERSION = "1.0"
 
 _ERRORS: tuple[type[model_errors.TaggingError], ...] = (
     errors.BadRequest,
+    errors.ImageUrlRefused,
+    errors.ImageUrlFailed,
     errors.KeyMissing,
     errors.KeyRefused,
     errors.NotFound,
@@ -241,7 +243,8 @@ def _parameters() -> list[Json]:
 
 def _photo_bodies() -> Json:
     file = TypeAdapter(bytes).json_schema()
-    json_form = TagRequest(image=ImageSource(base64="/9j/4AAQSkZJRg==", url=None))
+    base64_form = TagRequest(image=ImageSource(base64="/9j/4AAQSkZJRg==", url=None))
+    url_form = TagRequest(image=ImageSource(base64=None, url="https://cdn.example/dress.jpg"))
     return {
         "required": True,
         "description": "The photo, in one of three forms: the image file itself, a form with one part, or JSON.",
@@ -251,7 +254,7 @@ def _photo_bodies() -> Json:
                 "schema": _ref(MultipartPhoto),
                 "encoding": {"image": {"contentType": ", ".join(ACCEPTED_TYPES)}},
             },
-            **_json_content(TagRequest, {"base64": json_form}),
+            **_json_content(TagRequest, {"base64": base64_form, "url": url_form}),
         },
     }
 

@@ -12,6 +12,7 @@ from serve_app.api import make_asgi
 from serve_app.bundle_facts import BundleFacts
 from serve_app.compose import Composer
 from serve_app.config import TaggerArgs
+from serve_app.download import Downloader
 from serve_app.handles import ClassifierHandle, DetectorHandle
 from serve_app.metrics import ROUTER_METRICS, RayMeter
 from serve_app.openapi import openapi_routes
@@ -42,7 +43,8 @@ class RouterDeployment:
         classify = {category: ClassifierHandle(handle) for category, handle in classifier_by_category.items()}
         composer = Composer(args, bundle, detect, classify, self._threads, self._meter)
         answerer = Answerer(bundle, args.min_several_score, args.low_confidence_score, self._meter)
-        self._service = TaggingService(args, bundle, composer, answerer, detect.ping)
+        downloader = Downloader(args.image_url_hosts, args.max_image_bytes, allows_http=args.image_url_allows_http)
+        self._service = TaggingService(args, bundle, composer, answerer, detect.ping, downloader.fetch)
 
     def __serve_build_asgi_app__(self) -> Starlette:
         """Called by Serve once the replica is there."""

@@ -9,6 +9,7 @@ from serve_app.answer import Answerer
 from serve_app.bundle_facts import BundleFacts
 from serve_app.compose import Composer
 from serve_app.config import TaggerArgs
+from serve_app.download import Fetch
 from serve_app.errors import DetectorUnavailable, ModelUnavailable, Overloaded
 from serve_app.query import parse_query
 from serve_app.schemas import AttributeResponse, BundleResponse, CategoryResponse, OntologyResponse, TagResponse
@@ -27,6 +28,7 @@ class TaggingService:
         composer: finds and classifies garments.
         answerer: writes the response.
         ping_detector: returns when a detector replica answers.
+        fetch: fetches a photo by its address.
     """
 
     def __init__(
@@ -36,18 +38,21 @@ class TaggingService:
         composer: Composer,
         answerer: Answerer,
         ping_detector: Callable[[], Awaitable[None]],
+        fetch: Fetch,
     ) -> None:
         self._args = args
         self._bundle = bundle
         self._composer = composer
         self._answerer = answerer
         self._ping_detector = ping_detector
+        self._fetch = fetch
         self._ready_until = 0.0  # loop time
 
     async def tag(self, request: Request, request_id: str) -> TagResponse:
         """Tag the photo in a request; parameters are checked before the body is read."""
         options = parse_query(request.query_params.multi_items(), self._bundle.ontology, self._args.min_score)
-        read_photo = await receive_photo(request, self._args.max_image_bytes, self._args.upload_deadline_s)
+        limits = self._args
+        read_photo = await receive_photo(request, limits.max_image_bytes, limits.upload_deadline_s, self._fetch)
         photo = await self._composer.tag(read_photo, options)
         return self._answerer.response(photo, options, request_id)
 

@@ -1,4 +1,4 @@
-"""Reading the body of POST /v1/tag in its three forms: the image itself, multipart, JSON with base64.
+"""Reading the body of POST /v1/tag in its three forms: the image itself, multipart, JSON with base64 or an address.
 
 The body is counted while it streams in, so that nobody makes us hold more than the limit; unpacking it is pure and
 belongs into a thread.
@@ -19,8 +19,9 @@ from starlette.requests import ClientDisconnect, Request
 
 from models.errors import ImageTooLarge, UnsupportedImageType
 from models.image_headers import ACCEPTED_TYPES
+from serve_app.download import Fetch
 from serve_app.errors import BadRequest, UploadTimeout
-from serve_app.schemas import TagRequest
+from serve_app.schemas import ImageSource, TagRequest
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -33,13 +34,14 @@ _JSON_OVERHEAD_BYTES = 4 * 1024
 _IMAGE_PART = "image"
 
 
-async def receive_photo(request: Request, max_image_bytes: int, deadline_s: float) -> ReadPhoto:
-    """Read the whole body.
+async def receive_photo(request: Request, max_image_bytes: int, deadline_s: float, fetch: Fetch) -> ReadPhoto:
+    """Read the whole body, and fetch the photo if the body only names its address.
 
     Args:
         request: its body is not read yet.
         max_image_bytes: largest image; multipart and JSON may be larger by what their form needs.
-        deadline_s: seconds for the whole body.
+        deadline_s: seconds for both together.
+        fetch: fetches a photo by its address.
 
     Returns:
         A function that unpacks the image file and its declared type; blocking, and raises BadRequest, ImageTooLarge.
@@ -48,18 +50,27 @@ async def receive_photo(request: Request, max_image_bytes: int, deadline_s: floa
         UnsupportedImageType: if the content type is none of the accepted, before anything is read.
         ImageTooLarge: as soon as the limit is passed.
         UploadTimeout: if the body is late.
-        BadRequest: if the client hangs up.
+        BadRequest: if the client hangs up, or the body is no JSON of ours.
+        ImageUrlRefused: if the address of the photo is not allowed.
+        ImageUrlFailed: if it gives no photo.
     """
+    deadline = asyncio.get_running_loop().time() + deadline_s
     content_type = request.headers.get("content-type", "")
     form = _form(content_type)
     if request.headers.get("content-encoding", "identity") != "identity":
         raise UnsupportedImageType("compressed bodies are not accepted; send the picture as it is")
     body = await _read(request, _max_body_bytes(form, max_image_bytes), max_image_bytes, deadline_s)
+    source = await asyncio.to_thread(_parse_json, body) if form == "json" else None
+    fetched = None
+    if source is not None and source.url is not None:
+        fetched = await fetch(source.url, max(0.0, deadline - asyncio.get_running_loop().time()))
 
     def read_photo() -> tuple[bytes, str | None]:
+        if fetched is not None:
+            return fetched
         if form == "raw":
             return body, content_type or None
-        photo, declared = _unpack_multipart(body, content_type) if form == "multipart" else (_unpack_json(body), None)
+        photo, declared = (_decoded(source), None) if source else _unpack_multipart(body, content_type)
         if len(photo) > max_image_bytes:
             raise _too_large(max_image_bytes)
         return photo, declared
@@ -111,7 +122,7 @@ def _too_large(max_image_bytes: int) -> ImageTooLarge:
     return ImageTooLarge(f"the picture is too large; the limit is {max_image_bytes} bytes")
 
 
-def _unpack_json(body: bytes) -> bytes:
+def _parse_json(body: bytes) -> ImageSource:
     try:
         source = TagRequest.model_validate_json(body).image
     except ValidationError as exc:
@@ -120,12 +131,14 @@ def _unpack_json(body: bytes) -> bytes:
         raise BadRequest(
             f'the JSON body is not {{"image": {{"base64": "..."}}}}: {place or "body"}: {first["msg"][:200]}'
         ) from exc
-    if source.url is not None:
-        raise BadRequest("image.url is not accepted by this service; send the picture itself")
-    if source.base64 is None:
-        raise BadRequest("image.base64 is missing")
+    if (source.base64 is None) == (source.url is None):
+        raise BadRequest("image takes exactly one of base64 and url")
+    return source
+
+
+def _decoded(source: ImageSource) -> bytes:
     try:
-        return base64.b64decode(source.base64, validate=True)
+        return base64.b64decode(source.base64 or "", validate=True)
     except (binascii.Error, ValueError) as exc:
         raise BadRequest("image.base64 is not valid base64; send the standard alphabet with padding") from exc
 

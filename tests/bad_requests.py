@@ -110,11 +110,18 @@ BAD_REQUESTS = (
     _json("json_unknown_field", {"image": {"base64": _BASE64}, "top_k": 1}, "top_k"),
     _json("json_unknown_inner_field", {"image": {"base64": _BASE64, "name": "a"}}, "image.name"),
     _json("json_without_image", {}, "image"),
-    _json("json_empty_image", {"image": {}}, "base64 is missing"),
+    _json("json_empty_image", {"image": {}}, "exactly one of base64 and url"),
     _json("json_no_base64", {"image": {"base64": "no base64!"}}, "base64"),
     _json("json_base64_not_ascii", {"image": {"base64": "ü"}}, "base64"),
-    _json("json_url", {"image": {"url": "https://shop.example/a.jpg"}}, "image.url"),
-    _json("json_url_and_base64", {"image": {"url": "http://a", "base64": _BASE64}}, "image.url"),
+    _json("json_url_and_base64", {"image": {"url": "http://a", "base64": _BASE64}}, "exactly one"),
+    _raw(
+        "json_url",
+        400,
+        "image_url_refused",
+        json.dumps({"image": {"url": "https://shop.example/a.jpg"}}).encode(),
+        _JSON,
+        "no photos by address",
+    ),
     BadRequestCase(
         "two_image_parts", 400, "bad_request", {"files": [("image", _PART), ("image", _PART)]}, "more than one"
     ),

@@ -13,6 +13,7 @@ from serve_app.answer import Answerer
 from serve_app.api import make_asgi
 from serve_app.compose import Composer
 from serve_app.config import TaggerArgs
+from serve_app.download import Downloader
 from serve_app.openapi import openapi_routes
 from serve_app.service import TaggingService
 from serve_app.web import web_routes
@@ -29,7 +30,9 @@ def url() -> Iterator[str]:
         classify = {name: FakeClassify(name) for name in load_ontology().category_names}
         composer = Composer(args, facts(), FakeDetect([DRESS]), classify, threads, meter)
         answerer = Answerer(facts(), args.min_several_score, args.low_confidence_score, meter)
-        service = TaggingService(args, facts(), composer, answerer, is_alive)
+        service = TaggingService(
+            args, facts(), composer, answerer, is_alive, Downloader((), args.max_image_bytes).fetch
+        )
         app = make_asgi(service, meter, [*web_routes(), *openapi_routes()])
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none", lifespan="off"))
         listener.bind(("127.0.0.1", 0))

@@ -17,6 +17,7 @@ from serve_app.answer import Answerer
 from serve_app.api import make_asgi
 from serve_app.compose import Composer
 from serve_app.config import TaggerArgs
+from serve_app.download import Downloader, Fetch
 from serve_app.errors import ModelFailed, ModelUnavailable, Overloaded, ReplicaDied
 from serve_app.service import TaggingService
 from tests.bad_requests import BAD_REQUESTS, BadRequestCase
@@ -29,17 +30,22 @@ PNG = {"content-type": "image/png"}
 class Bench:
     """The application around fakes, and its client."""
 
-    def __init__(self, threads: ThreadPoolExecutor, **limits: Any) -> None:
+    def __init__(self, threads: ThreadPoolExecutor, fetch: Fetch | None = None, **limits: Any) -> None:
         self.meter = FakeMeter()
         self.detect = FakeDetect([DRESS])
         self.classify = {name: FakeClassify(name) for name in load_ontology().category_names}
         self.ping_error: Exception | None = None
+        self.fetched: list[tuple[str, float]] = []
         args = TaggerArgs.model_validate(limits)
         composer = Composer(args, facts(), self.detect, self.classify, threads, self.meter)
         answerer = Answerer(facts(), args.min_several_score, args.low_confidence_score, self.meter)
-        self.service = TaggingService(args, facts(), composer, answerer, self._ping)
+        self.service = TaggingService(args, facts(), composer, answerer, self._ping, fetch or self._fetch)
         transport = httpx.ASGITransport(make_asgi(self.service, self.meter))
         self.client = httpx.AsyncClient(transport=transport, base_url="http://tagger")
+
+    async def _fetch(self, url: str, deadline_s: float) -> tuple[bytes, str | None]:
+        self.fetched.append((url, deadline_s))
+        return PHOTO, "image/png"
 
     async def _ping(self) -> None:
         if self.ping_error:
@@ -56,6 +62,13 @@ def bench() -> Iterator[Bench]:
         yield Bench(threads)
 
 
+@pytest.fixture
+def closed_bench() -> Iterator[Bench]:
+    """As delivered: no photo is fetched by its address."""
+    with ThreadPoolExecutor(2) as threads:
+        yield Bench(threads, Downloader((), 1024).fetch)
+
+
 @pytest.mark.parametrize(
     "request_of",
     [
@@ -65,6 +78,7 @@ def bench() -> Iterator[Bench]:
         pytest.param({"files": {"image": ("photo.png", PHOTO, "image/png")}}, id="multipart"),
         pytest.param({"files": {"image": ("", PHOTO)}}, id="multipart_without_filename"),
         pytest.param({"json": {"image": {"base64": base64.b64encode(PHOTO).decode()}}}, id="json"),
+        pytest.param({"json": {"image": {"url": "https://cdn.example/a.png"}}}, id="json_url"),
     ],
 )
 async def test_every_form_of_body_is_the_same_photo(bench: Bench, request_of: dict[str, Any]) -> None:
@@ -84,8 +98,16 @@ async def test_every_form_of_body_is_the_same_photo(bench: Bench, request_of: di
     assert bench.meter.counts["tagger_requests", "ok"] == 1
 
 
+async def test_fetching_a_photo_has_what_is_left_of_the_upload_s_time(bench: Bench) -> None:
+    await bench.client.post("/v1/tag", json={"image": {"url": "https://cdn.example/a.png"}})
+    ((url, deadline_s),) = bench.fetched
+    assert url == "https://cdn.example/a.png"
+    assert 0 < deadline_s < TaggerArgs().upload_deadline_s
+
+
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in BAD_REQUESTS])
-async def test_bad_requests_have_their_own_code_and_touch_no_model(bench: Bench, case: BadRequestCase) -> None:
+async def test_bad_requests_have_their_own_code_and_touch_no_model(closed_bench: Bench, case: BadRequestCase) -> None:
+    bench = closed_bench
     response = await bench.client.request(case.method, case.path, **case.arguments)
     assert (response.status_code, response.json()["error"]["code"]) == (case.status, case.code)
     assert set(response.json()) == {"error"}
