@@ -28,7 +28,11 @@ MAX_URL_LENGTH = 2048
 _MAX_REDIRECTS = 3
 _REDIRECTS = (301, 302, 303, 307, 308)
 _UNDECLARED_TYPES = ("", "application/octet-stream", "binary/octet-stream")  # the last is what object stores say
-_HEADERS = {"accept": ", ".join(ACCEPTED_TYPES), "accept-encoding": "identity", "user-agent": "fashion-tagger"}
+_HEADERS: Sequence[tuple[bytes | str, bytes | str]] = [
+    ("accept", ", ".join(ACCEPTED_TYPES)),
+    ("accept-encoding", "identity"),
+    ("user-agent", "fashion-tagger"),
+]
 _REFUSAL = "the address of the photo is not one that this service fetches from"
 
 # What `is_global` lets through in some Python version, though it leads back to ourselves or to the platform.
