@@ -16,14 +16,23 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.errors import TaggingError
-from serve_app.errors import INTERNAL_MESSAGE, RETRY_AFTER_S_BY_CODE, STATUS_BY_CODE, MethodNotAllowed, NotFound
+from serve_app.batch import Batch
+from serve_app.errors import (
+    INTERNAL_MESSAGE,
+    RETRY_AFTER_S_BY_CODE,
+    STATUS_BY_CODE,
+    MethodNotAllowed,
+    NotFound,
+    public_code,
+)
 from serve_app.metrics import REQUESTS, Meter
 from serve_app.schemas import (
+    BatchResponse,
     BundleResponse,
     ErrorBody,
     ErrorResponse,
@@ -35,6 +44,7 @@ from serve_app.schemas import (
 _log = logging.getLogger("ray.serve")
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 _REQUEST_ID_HEADER = "x-request-id"
+_NDJSON = "application/x-ndjson"
 _NO_STORE = {"cache-control": "no-store"}
 
 
@@ -43,6 +53,9 @@ class Service(Protocol):
 
     async def tag(self, request: Request, request_id: str) -> TagResponse:
         """Tag the photo in a request; raises TaggingError."""
+
+    async def open_batch(self, request: Request, request_id: str) -> Batch:
+        """Receive the photos of a batch; raises TaggingError. The caller closes it."""
 
     def ontology(self) -> OntologyResponse:
         """Say what can be answered."""
@@ -61,7 +74,7 @@ def make_asgi(
 
     Args:
         service: answers the requests.
-        meter: counts the outcomes of POST /v1/tag.
+        meter: counts the outcomes of POST /v1/tag, and batches that were refused as a whole.
         pages: further routes, such as the page at `/`.
         echoes_request_id: write the request id into the response headers; not under Ray, whose proxy does.
     """
@@ -69,6 +82,7 @@ def make_asgi(
     app = Starlette(
         routes=[
             Route("/v1/tag", endpoints.tag, methods=["POST"]),
+            Route("/v1/tag/batch", endpoints.tag_batch, methods=["POST"]),
             Route("/v1/ontology", endpoints.ontology, methods=["GET"]),
             Route("/v1/bundle", endpoints.bundle, methods=["GET"]),
             Route("/healthz", endpoints.healthz, methods=["GET"]),
@@ -91,14 +105,29 @@ class _Endpoints:
         outcome = "internal"
         try:
             response = await self._service.tag(request, request_id_of(request))
-            is_whole = all(garment.status == "ok" for garment in response.garments)
-            outcome = "ok" if is_whole else "partial"
+            outcome = response.outcome
             return _json(response)
         except TaggingError as exc:
-            outcome = _public_code(exc)
+            outcome = public_code(exc)
             raise
         finally:
             self._meter.count(REQUESTS, outcome=outcome)
+
+    async def tag_batch(self, request: Request) -> Response:
+        request_id = request_id_of(request)
+        try:
+            batch = await self._service.open_batch(request, request_id)
+        except TaggingError as exc:
+            self._meter.count(REQUESTS, outcome=public_code(exc))
+            raise
+        accepted = {kind.split(";")[0].strip().lower() for kind in request.headers.get("accept", "").split(",")}
+        if _NDJSON in accepted:
+            return _BatchStream(batch)
+        try:
+            results = [result async for result in batch.results()]
+        finally:
+            batch.close()
+        return _json(BatchResponse(request_id=request_id, results=sorted(results, key=lambda result: result.index)))
 
     async def ontology(self, request: Request) -> Response:
         return _json(self._service.ontology())
@@ -112,6 +141,21 @@ class _Endpoints:
     async def readyz(self, request: Request) -> Response:
         await self._service.check_ready()
         return _json(HealthResponse(status="ready"), headers=_NO_STORE)
+
+
+class _BatchStream(StreamingResponse):
+    """A result a line, as they come."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        lines = (f"{result.model_dump_json(exclude_none=True)}\n" async for result in batch.results())
+        super().__init__(lines, media_type=_NDJSON, headers=_NO_STORE)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._batch.close()
 
 
 class _Boundary:
@@ -165,7 +209,7 @@ async def _answer_tagging_error(request: Request, exc: Exception) -> Response:
     if not isinstance(exc, TaggingError):
         raise exc
     request_id = request_id_of(request)
-    code = _public_code(exc)
+    code = public_code(exc)
     if STATUS_BY_CODE[code] >= 500:
         _log.error("request %s: %s: %r", request_id, code, exc)
     return error_response(code, INTERNAL_MESSAGE if code == "internal" else exc.message, request_id)
@@ -183,10 +227,6 @@ async def _answer_http_exception(request: Request, exc: Exception) -> Response:
         return error_response(MethodNotAllowed.code, "this path does not take that method", request_id, allowed)
     _log.error("request %s: unexpected HTTP exception %d", request_id, exc.status_code)
     return error_response("internal", INTERNAL_MESSAGE, request_id)
-
-
-def _public_code(exc: TaggingError) -> str:
-    return exc.code if exc.code in STATUS_BY_CODE else "internal"
 
 
 def _json(body: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:

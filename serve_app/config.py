@@ -53,6 +53,14 @@ class TaggerArgs(BaseModel):
     image_url_allows_http: bool = Field(False, description="Whether such an address may begin with http: too.")
     max_image_bytes: int = Field(20 * 2**20, ge=1024, description="Largest accepted image file.")
     max_image_pixels: int = Field(40_000_000, ge=1024, description="Largest accepted width x height.")
+    max_batch_bytes: int = Field(64 * 2**20, ge=1024, description="Pictures of a batch in all.")
+    max_batch_pixels: int = Field(400_000_000, ge=1024, description="Width x height of a batch's pictures in all.")
+    batch_deadline_s: float = Field(30.0, gt=0, description="From the first byte of a batch to its last answer.")
+    batch_concurrency: int = Field(
+        4,
+        ge=1,
+        description="Photos of batches that a router has at the models at once; half a detector batch leaves room.",
+    )
     detector_max_batch: int = Field(8, ge=1, description="Photos that the detector takes at once.")
     classifier_max_batch: int = Field(16, ge=1, description="Crops that a classifier takes at once.")
 

@@ -121,3 +121,8 @@ RETRY_AFTER_S_BY_CODE = {"rate_limited": 1, "overloaded": 1, "detector_unavailab
 """Seconds in the Retry-After header: one for a queue to drain, five for a replica to start."""
 
 INTERNAL_MESSAGE = "something failed on our side; the request id finds it in the log"
+
+
+def public_code(exc: TaggingError) -> str:
+    """The code that leaves the service for an error."""
+    return exc.code if exc.code in STATUS_BY_CODE else "internal"

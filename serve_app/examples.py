@@ -2,9 +2,12 @@
 
 from serve_app.schemas import (
     AttributeResponse,
+    BatchResponse,
+    BatchResult,
     BundleResponse,
     CategoryResponse,
     Colour,
+    ErrorBody,
     Garment,
     ImageSize,
     OntologyResponse,
@@ -33,6 +36,22 @@ TAG_EXAMPLE = TagResponse(
     ],
     tags=["dress", "red", "v neck"],
     timing_ms=Timing(decode=3.1, detect=41.0, classify=22.7, total=69.4),
+)
+BATCH_EXAMPLE = BatchResponse(
+    request_id="5f0c2a8e6d1b4f7c9e3a1d2b4c6f8a90",
+    results=[
+        BatchResult(index=0, id="front", result=TAG_EXAMPLE, error=None),
+        BatchResult(
+            index=1,
+            id="back",
+            result=None,
+            error=ErrorBody(
+                code="image_truncated",
+                message="the picture ends too early; send the whole file",
+                request_id="5f0c2a8e6d1b4f7c9e3a1d2b4c6f8a90.1",
+            ),
+        ),
+    ],
 )
 _DRESS = CategoryResponse(
     attributes={"neckline": AttributeResponse(choice="single", values=["round", "v_neck", "not_visible"])}

@@ -16,7 +16,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from models.errors import TaggingError
-from serve_app.schemas import ErrorResponse, TagResponse
+from serve_app.schemas import BatchResponse, BatchResult, ErrorResponse, TagResponse
 
 Photo = str | Path | bytes
 """Path of an image file, or its bytes."""
@@ -117,6 +117,27 @@ class Wire:
             )
         )
 
+    def tag_batch(
+        self, photos: Sequence[Photo], query: TagQuery, build: Callable[..., httpx.Request]
+    ) -> Exchange[list[TagResponse | TaggerClientError]]:
+        """Read the photos that are files, then ask about all that could be read in one request."""
+        outcomes: dict[int, TagResponse | TaggerClientError] = {}
+        files: dict[int, tuple[str, tuple[str, bytes, str]]] = {}
+        for index, photo in enumerate(photos):
+            try:
+                content = photo if isinstance(photo, bytes) else (yield from _file(Path(photo)))
+                files[index] = ("images", (str(index), content, _content_type(content)))
+            except TaggerClientError as exc:
+                outcomes[index] = exc
+        if files:
+            parts, params = list(files.values()), _params(query)
+            answer = yield from self.ask(
+                lambda: build("POST", "/v1/tag/batch", files=parts, params=params), BatchResponse
+            )
+            outcomes |= {sent: _outcome(result) for sent, result in zip(files, answer.results, strict=False)}
+        unanswered = TaggerClientError("the service left out an answer", "", "unexpected_answer")
+        return [outcomes.get(index, unanswered) for index in range(len(photos))]
+
     def ask(self, build: Callable[[], httpx.Request], schema: type[Answer]) -> Exchange[Answer]:
         """Send until answered or out of retries, then read the answer."""
         retry = 0
@@ -183,6 +204,14 @@ def _read(response: httpx.Response, schema: type[Answer]) -> Answer:
         message = f"{response.url.host} does not answer like a tagging service; check the address"
         raise TaggerClientError(message, str(exc), "unexpected_answer", response.status_code) from exc
     raise TaggerClientError(error.message, "", error.code, response.status_code, error.request_id)
+
+
+def _outcome(result: BatchResult) -> TagResponse | TaggerClientError:
+    if result.result is not None:
+        return result.result
+    if result.error is None:
+        return TaggerClientError("the service left out an answer", "", "unexpected_answer")
+    return TaggerClientError(result.error.message, "", result.error.code, None, result.error.request_id)
 
 
 def _unanswered(exc: httpx.TransportError) -> TaggerClientError:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
@@ -17,16 +17,23 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from models import errors as model_errors
-from models.image_headers import ACCEPTED_TYPES
 from serve_app import errors
 from serve_app.errors import INTERNAL_MESSAGE, RETRY_AFTER_S_BY_CODE, STATUS_BY_CODE
-from serve_app.examples import BUNDLE_EXAMPLE, ONTOLOGY_EXAMPLE, TAG_EXAMPLE
-from serve_app.schemas import ErrorBody, ErrorResponse, HealthResponse, ImageSource, TagRequest
+from serve_app.examples import BATCH_EXAMPLE, BUNDLE_EXAMPLE, ONTOLOGY_EXAMPLE, TAG_EXAMPLE
+from serve_app.openapi_bodies import (
+    Json,
+    MultipartBatch,
+    MultipartPhoto,
+    TagParameters,
+    batch_bodies,
+    json_content,
+    photo_bodies,
+    query_parameters,
+)
+from serve_app.schemas import BatchRequest, ErrorBody, ErrorResponse, HealthResponse, TagRequest
 from serve_app.web import page_endpoint
 
-Json = dict[str, Any]
-
-INTERFACE_VERSION = "1.0"
+INTERFACE_VERSION = "1.1"
 """Grows with the interface, not with the package."""
 
 _ERRORS: tuple[type[model_errors.TaggingError], ...] = (
@@ -68,35 +75,6 @@ A request for an unknown path answers {STATUS_BY_CODE["not_found"]}, one with an
 {STATUS_BY_CODE["method_not_allowed"]}."""
 
 
-class TagParameters(BaseModel):
-    """Query of POST /v1/tag; every parameter may be left out."""
-
-    min_score: float = Field(ge=0, le=1, description="Garments that score lower are left out.", examples=[0.5])
-    top_k: int = Field(ge=1, le=100, description="Values answered per attribute, best first.", examples=[3])
-    categories: list[str] = Field(
-        min_length=1,
-        description="Only garments of these categories; names as in GET /v1/ontology.",
-        examples=[["dress"]],
-    )
-    attributes: list[str] = Field(min_length=1, description="Only these attributes.", examples=[["colour", "neckline"]])
-    category: str = Field(
-        description="The photo shows one garment of this category: skip detection and tag the whole photo. "
-        "Not together with `categories`.",
-        examples=["dress"],
-    )
-    include: list[Literal["probabilities"]] = Field(
-        min_length=1,
-        description="`probabilities`: every value of every attribute besides.",
-        examples=[["probabilities"]],
-    )
-
-
-class MultipartPhoto(BaseModel):
-    """Form body of POST /v1/tag: one part."""
-
-    image: bytes = Field(description="The image file.")
-
-
 @dataclass(frozen=True)
 class _Operation:
     method: Literal["get", "post"]
@@ -105,7 +83,9 @@ class _Operation:
     summary: str
     answer: BaseModel
     error_codes: Sequence[str]
-    takes_photo: bool = False
+    parameters: type[BaseModel] | None = None
+    body: Json | None = None
+    line: BaseModel | None = None
 
 
 _OPERATIONS = (
@@ -116,7 +96,22 @@ _OPERATIONS = (
         "Tag one photo",
         TAG_EXAMPLE,
         [code for code in STATUS_BY_CODE if code not in _NOWHERE],
-        takes_photo=True,
+        parameters=TagParameters,
+        body=photo_bodies(),
+    ),
+    _Operation(
+        "post",
+        "/v1/tag/batch",
+        "tagBatch",
+        "Tag up to 64 photos; each has its own result or error",
+        BATCH_EXAMPLE,
+        (
+            *("bad_request", "upload_timeout", "image_too_large", "image_type_unsupported", "rate_limited"),
+            *("overloaded", *_KEY, *_ALWAYS),
+        ),
+        parameters=TagParameters,
+        body=batch_bodies(),
+        line=BATCH_EXAMPLE.results[0],
     ),
     _Operation(
         "get",
@@ -137,7 +132,7 @@ _OPERATIONS = (
         ("detector_unavailable", "overloaded", "deadline_exceeded", *_ALWAYS),
     ),
 )
-_REQUESTS: tuple[type[BaseModel], ...] = (TagRequest, MultipartPhoto)
+_REQUESTS: tuple[type[BaseModel], ...] = (TagRequest, MultipartPhoto, BatchRequest, MultipartBatch)
 
 
 @cache
@@ -185,10 +180,12 @@ def _schemas() -> Json:
 
 
 def _operation(operation: _Operation) -> Json:
-    ok = {
+    ok: Json = {
         "description": "The answer.",
-        "content": _json_content(type(operation.answer), {"answer": operation.answer}),
+        "content": json_content(type(operation.answer), {"answer": operation.answer}),
     }
+    if operation.line:
+        ok["content"] |= json_content(type(operation.line), {"line": operation.line}, "application/x-ndjson")
     by_status: dict[int, list[str]] = {}
     for code in operation.error_codes:
         by_status.setdefault(STATUS_BY_CODE[code], []).append(code)
@@ -202,9 +199,10 @@ def _operation(operation: _Operation) -> Json:
     }
     if set(_KEY) <= set(operation.error_codes):
         result["security"] = [{}, {"key": []}]
-    if operation.takes_photo:
-        result["parameters"] = _parameters()
-        result["requestBody"] = _photo_bodies()
+    if operation.parameters:
+        result["parameters"] = query_parameters(operation.parameters)
+    if operation.body:
+        result["requestBody"] = operation.body
     return result
 
 
@@ -217,47 +215,9 @@ def _error_response(codes: Sequence[str]) -> Json:
     }
     response: Json = {
         "description": " ".join(f"`{code}`: {MEANING_BY_CODE[code]}" for code in codes),
-        "content": _json_content(ErrorResponse, examples),
+        "content": json_content(ErrorResponse, examples),
     }
     if all(code in RETRY_AFTER_S_BY_CODE for code in codes):
         seconds: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=0, description="Seconds to wait.")])
         response["headers"] = {"Retry-After": {"required": True, "schema": seconds.json_schema()}}
     return response
-
-
-def _json_content(schema: type[BaseModel], examples: dict[str, BaseModel]) -> Json:
-    shown = {name: {"value": example.model_dump(mode="json", exclude_none=True)} for name, example in examples.items()}
-    return {"application/json": {"schema": _ref(schema), "examples": shown}}
-
-
-def _parameters() -> list[Json]:
-    parameters = []
-    for name, schema in TagParameters.model_json_schema()["properties"].items():
-        schema.pop("title")
-        parameter: Json = {"name": name, "in": "query", "required": False, "description": schema.pop("description")}
-        if schema["type"] == "array":
-            parameter |= {"style": "form", "explode": False}  # colour,neckline
-        parameters.append({**parameter, "schema": schema})
-    return parameters
-
-
-def _photo_bodies() -> Json:
-    file = TypeAdapter(bytes).json_schema()
-    base64_form = TagRequest(image=ImageSource(base64="/9j/4AAQSkZJRg==", url=None))
-    url_form = TagRequest(image=ImageSource(base64=None, url="https://cdn.example/dress.jpg"))
-    return {
-        "required": True,
-        "description": "The photo, in one of three forms: the image file itself, a form with one part, or JSON.",
-        "content": {
-            **{media_type: {"schema": file} for media_type in ACCEPTED_TYPES},
-            "multipart/form-data": {
-                "schema": _ref(MultipartPhoto),
-                "encoding": {"image": {"contentType": ", ".join(ACCEPTED_TYPES)}},
-            },
-            **_json_content(TagRequest, {"base64": base64_form, "url": url_form}),
-        },
-    }
-
-
-def _ref(schema: type[BaseModel]) -> Json:
-    return {"$ref": f"#/components/schemas/{schema.__name__}"}

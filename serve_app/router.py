@@ -44,7 +44,7 @@ class RouterDeployment:
         composer = Composer(args, bundle, detect, classify, self._threads, self._meter)
         answerer = Answerer(bundle, args.min_several_score, args.low_confidence_score, self._meter)
         downloader = Downloader(args.image_url_hosts, args.max_image_bytes, allows_http=args.image_url_allows_http)
-        self._service = TaggingService(args, bundle, composer, answerer, detect.ping, downloader.fetch)
+        self._service = TaggingService(args, bundle, composer, answerer, detect.ping, downloader.fetch, self._meter)
 
     def __serve_build_asgi_app__(self) -> Starlette:
         """Called by Serve once the replica is there."""

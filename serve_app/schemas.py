@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MAX_BATCH_IMAGES = 64
+
 
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -24,6 +26,18 @@ class TagRequest(_Request):
     """JSON body of POST /v1/tag."""
 
     image: ImageSource
+
+
+class BatchImage(ImageSource):
+    """One photo of a batch; its base64 or its url."""
+
+    id: str | None = Field(None, min_length=1, max_length=128, description="Comes back with its result.")
+
+
+class BatchRequest(_Request):
+    """JSON body of POST /v1/tag/batch."""
+
+    images: list[BatchImage] = Field(min_length=1, max_length=MAX_BATCH_IMAGES)
 
 
 class Value(_Response):
@@ -82,6 +96,27 @@ class TagResponse(_Response):
     garments: list[Garment]
     tags: list[str]
     timing_ms: Timing
+
+    @property
+    def outcome(self) -> str:
+        """`ok`, or `partial` where a garment is without its attributes; for counting."""
+        return "ok" if all(garment.status == "ok" for garment in self.garments) else "partial"
+
+
+class BatchResult(_Response):
+    """Outcome of one photo of a batch: its result or its error. A line each with application/x-ndjson."""
+
+    index: int = Field(ge=0, description="Position in the request, from 0.")
+    id: str = Field(description="As given; else the file name of its part, else its position.")
+    result: TagResponse | None = None
+    error: "ErrorBody | None" = None
+
+
+class BatchResponse(_Response):
+    """Answer of POST /v1/tag/batch; results in the order of the request."""
+
+    request_id: str
+    results: list[BatchResult]
 
 
 class BundleResponse(_Response):

@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 
 from serve_app.answer import Answerer
+from serve_app.batch import Batch, BatchTagger
 from serve_app.bundle_facts import BundleFacts
 from serve_app.compose import Composer
 from serve_app.config import TaggerArgs
 from serve_app.download import Fetch
 from serve_app.errors import DetectorUnavailable, ModelUnavailable, Overloaded
+from serve_app.metrics import Meter
 from serve_app.query import parse_query
 from serve_app.schemas import AttributeResponse, BundleResponse, CategoryResponse, OntologyResponse, TagResponse
 from serve_app.upload import receive_photo
@@ -29,6 +31,7 @@ class TaggingService:
         answerer: writes the response.
         ping_detector: returns when a detector replica answers.
         fetch: fetches a photo by its address.
+        meter: counts the outcomes of the photos in batches.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class TaggingService:
         answerer: Answerer,
         ping_detector: Callable[[], Awaitable[None]],
         fetch: Fetch,
+        meter: Meter,
     ) -> None:
         self._args = args
         self._bundle = bundle
@@ -46,6 +50,7 @@ class TaggingService:
         self._answerer = answerer
         self._ping_detector = ping_detector
         self._fetch = fetch
+        self._batches = BatchTagger(args, composer, answerer, fetch, meter)
         self._ready_until = 0.0  # loop time
 
     async def tag(self, request: Request, request_id: str) -> TagResponse:
@@ -55,6 +60,11 @@ class TaggingService:
         read_photo = await receive_photo(request, limits.max_image_bytes, limits.upload_deadline_s, self._fetch)
         photo = await self._composer.tag(read_photo, options)
         return self._answerer.response(photo, options, request_id)
+
+    async def open_batch(self, request: Request, request_id: str) -> Batch:
+        """Receive the photos of a batch; the caller closes it."""
+        options = parse_query(request.query_params.multi_items(), self._bundle.ontology, self._args.min_score)
+        return await self._batches.open(request, options, request_id)
 
     def ontology(self) -> OntologyResponse:
         """Categories, attributes and values of the bundle."""

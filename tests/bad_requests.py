@@ -123,7 +123,7 @@ BAD_REQUESTS = (
         "no photos by address",
     ),
     BadRequestCase(
-        "two_image_parts", 400, "bad_request", {"files": [("image", _PART), ("image", _PART)]}, "more than one"
+        "two_image_parts", 400, "bad_request", {"files": [("image", _PART), ("image", _PART)]}, "more than 1 image"
     ),
     BadRequestCase("other_part", 400, "bad_request", {"files": {"photo": _PART}}, "named image"),
     BadRequestCase(

@@ -31,7 +31,7 @@ def url() -> Iterator[str]:
         composer = Composer(args, facts(), FakeDetect([DRESS]), classify, threads, meter)
         answerer = Answerer(facts(), args.min_several_score, args.low_confidence_score, meter)
         service = TaggingService(
-            args, facts(), composer, answerer, is_alive, Downloader((), args.max_image_bytes).fetch
+            args, facts(), composer, answerer, is_alive, Downloader((), args.max_image_bytes).fetch, meter
         )
         app = make_asgi(service, meter, [*web_routes(), *openapi_routes()])
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none", lifespan="off"))

@@ -30,16 +30,22 @@ PNG = {"content-type": "image/png"}
 class Bench:
     """The application around fakes, and its client."""
 
-    def __init__(self, threads: ThreadPoolExecutor, fetch: Fetch | None = None, **limits: Any) -> None:
+    def __init__(
+        self,
+        threads: ThreadPoolExecutor,
+        fetch: Fetch | None = None,
+        detect: FakeDetect | None = None,
+        **limits: Any,
+    ) -> None:
         self.meter = FakeMeter()
-        self.detect = FakeDetect([DRESS])
+        self.detect = detect or FakeDetect([DRESS])
         self.classify = {name: FakeClassify(name) for name in load_ontology().category_names}
         self.ping_error: Exception | None = None
         self.fetched: list[tuple[str, float]] = []
         args = TaggerArgs.model_validate(limits)
         composer = Composer(args, facts(), self.detect, self.classify, threads, self.meter)
         answerer = Answerer(facts(), args.min_several_score, args.low_confidence_score, self.meter)
-        self.service = TaggingService(args, facts(), composer, answerer, self._ping, fetch or self._fetch)
+        self.service = TaggingService(args, facts(), composer, answerer, self._ping, fetch or self._fetch, self.meter)
         transport = httpx.ASGITransport(make_asgi(self.service, self.meter))
         self.client = httpx.AsyncClient(transport=transport, base_url="http://tagger")
 

@@ -328,3 +328,25 @@ def test_client_loads_neither_torch_nor_ray() -> None:
     program = "import sys, serve_app.client; print({'torch', 'ray', 'starlette'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert result.stdout.strip() == "set()"
+
+
+def _batch(request: httpx.Request) -> httpx.Response:
+    """Answers every part with its number; refuses number 1 of those it got."""
+    assert request.url.path == "/v1/tag/batch" and request.url.params["top_k"] == "2"
+    num_parts = request.content.count(b'name="images"')
+    refusal = {"code": "image_unreadable", "message": "m", "request_id": "r.1"}
+    results = [
+        {"index": index, "id": str(index)} | ({"error": refusal} if index == 1 else {"result": ANSWER})
+        for index in range(num_parts)
+    ]
+    return httpx.Response(200, json={"request_id": "r", "results": results})
+
+
+async def test_a_batch_is_one_request_with_an_outcome_for_every_photo(tmp_path: Path) -> None:
+    photos = [b"0", tmp_path / "gone.jpg", b"2", b"3"]
+    expected = ["r-1", "file_unreadable", "image_unreadable", "r-1"]
+    with TaggerClient(transport=httpx.MockTransport(_batch)) as client:
+        assert [_summary(outcome) for outcome in client.tag_batch(photos, top_k=2)] == expected
+        assert client.tag_batch([]) == []
+    async with AsyncTaggerClient(transport=httpx.MockTransport(_batch)) as asking:
+        assert [_summary(outcome) for outcome in await asking.tag_batch(photos, top_k=2)] == expected
