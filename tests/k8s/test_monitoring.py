@@ -143,11 +143,22 @@ def test_rules_are_valid(rules: Path) -> None:
     _promtool("check", "rules", rules)
 
 
-@pytest.mark.monitoring  # promtool 2.42 gives another verdict on the same files about once in four runs
 @pytest.mark.parametrize("cases", RULE_TESTS, ids=lambda path: path.stem)
 def test_alerts_fire_and_clear(rules: Path, cases: Path) -> None:
     shutil.copy(cases, rules.parent)
     _promtool("test", "rules", rules.parent / cases.name)
+
+
+@pytest.mark.parametrize("cases", RULE_TESTS, ids=lambda path: path.stem)
+def test_rule_tests_say_in_which_order_groups_are_evaluated(cases: Path) -> None:
+    order = yaml.safe_load(cases.read_text(encoding="utf-8"))["group_eval_order"]
+    assert order == [group["name"] for group in RULES["groups"]], "promtool takes them in any order otherwise"
+
+
+def test_records_are_renewed_before_they_are_gone() -> None:
+    seconds = {"s": 1, "m": 60}
+    intervals = [group.get("interval", "30s") for group in RULES["groups"]]
+    assert max(int(interval[:-1]) * seconds[interval[-1]] for interval in intervals) < 300
 
 
 def test_every_alert_is_seen_firing_in_the_rule_tests() -> None:
