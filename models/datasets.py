@@ -5,11 +5,12 @@ One line of annotations a photo:
     {"file": "images/000000.jpg", "width": 384, "height": 512, "garments":
         [{"category": "dress", "box": [x1, y1, x2, y2], "attributes": {"colour": ["red"], "neckline": ["v_neck"]}}]}
 
-An attribute that is absent is unlabelled, which is not a negative. A photo without garments is a label too.
+An attribute that is absent is unlabelled, which is not a negative. A photo without garments is a label too. Where only
+a part of a photo was labelled, "region" is its box.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,20 @@ def read_dataset(directory: Path, ontology: Ontology) -> list[LabelledPhoto]:
     Raises:
         DatasetError: naming file and line, if anything is missing or unknown.
     """
+    photos = []
+    for photo in each_photo(directory, ontology):
+        if isinstance(photo, DatasetError):
+            raise photo
+        photos.append(photo)
+    return photos
+
+
+def each_photo(directory: Path, ontology: Ontology) -> Iterator[LabelledPhoto | DatasetError]:
+    """Read a set line by line; a line that cannot be used comes as the error that says why.
+
+    Raises:
+        DatasetError: if the directory holds no set.
+    """
     facts = read_facts(directory)
     if facts.get("format") != FORMAT:
         raise DatasetError(f"{FACTS_NAME} line 1: format {facts.get('format')!r} is not {FORMAT}; make the set anew")
@@ -40,11 +55,12 @@ def read_dataset(directory: Path, ontology: Ontology) -> list[LabelledPhoto]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as exc:
         raise DatasetError(f"{ANNOTATIONS_NAME} of {directory.name} cannot be read as text", f"{path}: {exc}") from exc
-    return [
-        _read_line(line, f"{ANNOTATIONS_NAME} line {number}", directory, ontology)
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
-    ]
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                yield _read_line(line, f"{ANNOTATIONS_NAME} line {number}", directory, ontology)
+            except DatasetError as exc:
+                yield exc
 
 
 def read_facts(directory: Path) -> dict[str, Any]:
@@ -108,6 +124,7 @@ def _line_of(directory: Path, photo: LabelledPhoto, image_hw: tuple[int, int]) -
             }
             for garment in photo.garments
         ],
+        **({"region": [round(float(side), 2) for side in photo.region]} if photo.region else {}),
     }
 
 
@@ -124,7 +141,8 @@ def _read_line(line: str, where: str, directory: Path, ontology: Ontology) -> La
     garments = entry.get("garments")
     if not isinstance(garments, list):
         raise DatasetError(f"{where}: garments needs to be a list", str(directory))
-    return LabelledPhoto(path, tuple(_read_garment(garment, where, entry, ontology) for garment in garments))
+    region = _read_box(entry["region"], where, entry) if "region" in entry else None
+    return LabelledPhoto(path, tuple(_read_garment(garment, where, entry, ontology) for garment in garments), region)
 
 
 def _read_garment(garment: object, where: str, entry: Mapping[str, Any], ontology: Ontology) -> LabelledGarment:

@@ -70,7 +70,12 @@ class LabelledGarment:
 
 @dataclass(frozen=True, slots=True)
 class LabelledPhoto:
-    """A photo with all its garments; no garment is a valid label too."""
+    """A photo with all its garments; no garment is a valid label too.
+
+    `region` is the part of it in which garments were labelled, None for all of it: what is found elsewhere is neither
+    right nor wrong.
+    """
 
     path: Path
     garments: tuple[LabelledGarment, ...]
+    region: Box | None = None

@@ -1,16 +1,13 @@
-"""`fashion-tagger data`: render the synthetic catalogue, convert and show data sets."""
+"""`fashion-tagger data`: render the synthetic catalogue; convert, check and show data sets."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from models.types import LabelledGarment, LabelledPhoto
 from serve_app.commands.console import err, out, progress_bar
 
-app = typer.Typer(no_args_is_help=True, help="Render, convert and show data sets.")
+app = typer.Typer(no_args_is_help=True, help="Render, convert, check and show data sets.")
 
 _MAPPINGS = Path(__file__).parents[2] / "models" / "mappings"
 
@@ -35,46 +32,65 @@ def render(
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(help="A COCO file, or a CSV table with one garment a row.")],
+    source: Annotated[Path, typer.Argument(help="The annotation file of a data set, or its folder.")],
     directory: Annotated[Path, typer.Argument(help="Where the set is written, photos included.")],
-    mapping: Annotated[str, typer.Option(help="A shipped mapping (ccp, flat) or a mapping file of your own.")],
-    images: Annotated[Path | None, typer.Option(help="Folder of the photos of a COCO file.")] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Only rows of a CSV table with this value in its split column.")
-    ] = None,
+    mapping: Annotated[str, typer.Option(help="A shipped mapping (see models/mappings), or a file of your own.")],
+    images: Annotated[Path | None, typer.Option(help="Folder of the photos, if they lie elsewhere.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only this part of a set that tells its splits.")] = None,
 ) -> None:
     """Convert a labelled data set into the form that training and evaluation read."""
-    from models.datasets import write_dataset
-    from models.images import decode_image
+    from models.converting import convert as write
     from models.ontology import load_ontology
-    from models.readers import load_mapping, read_coco, read_csv
+    from models.readers import load_mapping, read_labels
 
     ontology = load_ontology()
     shipped = _MAPPINGS / f"{mapping}.yaml"
     rules = load_mapping(shipped if shipped.exists() else Path(mapping), ontology)
-    if rules.format == "coco":
-        photos = read_coco(source, images or source.parent / "images", rules, ontology)
-    else:
-        photos = read_csv(source, rules, ontology, {"split": split} if split else {})
-
-    def copied() -> Iterator[tuple[LabelledPhoto, tuple[int, int]]]:
-        (directory / "images").mkdir(parents=True, exist_ok=True)
-        with progress_bar("photos") as bar:
-            for photo in bar.track(photos, description="converting"):
-                height, width = decode_image(photo.path.read_bytes()).shape[:2]
-                target = directory / "images" / photo.path.name
-                shutil.copyfile(photo.path, target)
-                garments = tuple(_clipped(garment, width, height) for garment in photo.garments)
-                yield LabelledPhoto(target, garments), (height, width)
-
-    write_dataset(directory, copied(), ontology, {"source": f"{mapping} {source.name} {split or ''}".strip()})
+    photos = read_labels(source, rules, ontology, images, split)
+    facts = {"source": f"{mapping} {source.name} {split or ''}".strip()}
+    with progress_bar("photos") as bar:
+        task = bar.add_task("converting", total=len(photos))
+        left_out = write(photos, rules, directory, ontology, facts, lambda done, _: bar.update(task, completed=done))
+    _some(left_out, "left out")
     out.print(f"{len(photos)} photos in {directory}")
 
 
-def _clipped(garment: LabelledGarment, width: int, height: int) -> LabelledGarment:
-    x1, y1, x2, y2 = garment.box
-    box = (max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2))
-    return LabelledGarment(garment.category, box, garment.attributes)
+@app.command()
+def check(
+    directories: Annotated[list[Path], typer.Argument(help="Sets; of several, photos that two share are found too.")],
+) -> None:
+    """Say what is wrong with sets before anybody trains on them; ends with 1 if anything is."""
+    from itertools import combinations
+
+    from models.ontology import load_ontology
+    from models.set_check import check_set, shared_photos
+
+    ontology = load_ontology()
+    with progress_bar("photos") as bar:
+        task = bar.add_task("reading", total=None)
+        checks = [check_set(each, ontology, lambda: bar.advance(task)) for each in directories]
+    shared = []
+    for found in checks:
+        counts = ", ".join(f"{name} {found.garments[name]}" for name in ontology.category_names)
+        out.print(f"{found.name}: {len(found.photos)} photos, {found.num_empty} without garment; {counts}")
+        for (category, name), values in found.values.items():
+            known = ontology.categories[category].attributes[name].values
+            shown = ", ".join(f"{value} {values[value]}" for value in known)
+            out.print(f"  {category}.{name}: {shown}", highlight=False)
+        _some(found.problems, f"wrong in {found.name}")
+    for first, second in combinations(checks, 2):
+        shared += [f"{first.name}/{one} and {second.name}/{other}" for one, other in shared_photos(first, second)]
+    _some(shared, "look alike in two sets")
+    raise typer.Exit(bool(shared) or any(found.problems for found in checks))
+
+
+def _some(lines: list[str], title: str, most: int = 20) -> None:
+    if lines:
+        out.print(f"{len(lines)} {title}:", highlight=False)
+        for line in lines[:most]:
+            out.print(f"  {line}", highlight=False, markup=False)
+        if len(lines) > most:
+            out.print(f"  and {len(lines) - most} more")
 
 
 @app.command()

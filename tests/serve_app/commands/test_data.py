@@ -35,6 +35,19 @@ def test_a_table_is_converted_with_its_photos_and_boxes_kept_inside_them(tmp_pat
     assert [(garment.category, garment.box) for garment in photo.garments] == [("dress", (0, 2, 25, 40))]
 
 
+def test_a_check_names_faults_and_shared_photos_and_ends_with_1(tmp_path: Path) -> None:
+    for name, seed in (("train", 3), ("test", 3)):
+        done = CliRunner().invoke(app, ["data", "render", str(tmp_path / name), "--count", "2", "--seed", str(seed)])
+        assert done.exit_code == 0, done.output
+    done = CliRunner().invoke(app, ["data", "check", str(tmp_path / "train"), str(tmp_path / "test")])
+    assert done.exit_code == 1
+    assert (
+        "train: 2 photos" in done.output
+        and ".colour: black " in done.output
+        and "2 look alike in two sets:" in done.output
+    )
+
+
 def test_a_refusal_is_one_of_ours(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["data", "show", str(tmp_path)])
     assert isinstance(done.exception, DatasetError)
