@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from models.errors import DatasetError
 from models.readers.mapping import ForeignGarment, ForeignPhoto, LabelMapping
@@ -84,11 +84,10 @@ def _shares(part: Instance, garments: Sequence[Instance]) -> list[float]:
     """Share of the part that lies on each garment: by their masks, or by boxes where one has none."""
     from faster_coco_eval.core import mask as masks
 
-    if part.mask is None or any(each.mask is None for each in garments):
-        found, where = [_xywh(part)], [_xywh(each) for each in garments]
-    else:
-        found, where = [part.mask], [each.mask for each in garments]
-    return [float(share) for share in masks.iou(found, where, [1] * len(where))[0]]  # crowds: shares of the first
+    by_masks = part.mask is not None and all(each.mask is not None for each in garments)
+    found, *where = [each.mask if by_masks else _xywh(each) for each in (part, *garments)]
+    crowds = [1] * len(where)  # the share of the first, not of both together
+    return [float(share) for share in masks.iou([found], where, crowds)[0]]
 
 
 def _area(instance: Instance) -> float:
@@ -112,10 +111,12 @@ def _mask(row: Mapping[str, Any], image: Mapping[str, Any]) -> Mapping[str, Any]
 
     if "segmentation" not in row:
         return None
-    drawn = row["segmentation"]
-    if isinstance(drawn, list):
-        return masks.merge(masks.frPyObjects(drawn, image["height"], image["width"]))
-    return masks.frPyObjects(drawn, *drawn["size"]) if isinstance(drawn["counts"], list) else drawn
+    mask: Any = row["segmentation"]
+    if isinstance(mask, list):
+        mask = masks.merge(masks.frPyObjects(mask, image["height"], image["width"]))
+    elif isinstance(mask["counts"], list):
+        mask = masks.frPyObjects(mask, *mask["size"])
+    return cast(Mapping[str, Any], mask)
 
 
 def _mask_box(mask: Mapping[str, Any] | None) -> list[float]:
