@@ -142,7 +142,7 @@ class Bundle:
                 raise BundleError(f"the bundle has no category {name}; it has {known}")
             parts = self.manifest["classifiers"]["weights"][name]
             if parts["trunk"] not in trunks:
-                trunks[parts["trunk"]] = self._load_trunk(parts["trunk"])
+                trunks[parts["trunk"]] = self._load_trunk(parts["trunk"], device)
             category = self.ontology.categories[name]
             heads = CategoryHeads(category)
             load_weights(heads, self.dir / parts["heads"])
@@ -150,13 +150,13 @@ class Bundle:
             classifiers[name] = Classifier(category, trunks[parts["trunk"]], heads, device, temperatures)
         return classifiers
 
-    def _load_trunk(self, file_name: str) -> "InceptionTrunk":
-        from models.classifier import InceptionTrunk, folded
+    def _load_trunk(self, file_name: str, device: str) -> "InceptionTrunk":
+        from models.classifier import InceptionTrunk, quickened
         from models.weights import load_weights
 
         trunk = InceptionTrunk()
         load_weights(trunk, self.dir / file_name)
-        return folded(trunk)
+        return quickened(trunk, device)
 
 
 def load_bundle(uri: str | Path, cache_dir: Path | None = None, *, check_digests: bool = True) -> Bundle:

@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import Inception_V3_Weights, inception_v3
-from torchvision.models.inception import BasicConv2d
 
 from models.errors import BundleError
 from models.ontology import Attribute, Category
+from models.packed import can_pack, fold_normalisation, pack_convolutions
 from models.preprocess import inference_dtype, normalise
 from models.types import AttributeScore, AttributeScores
 
@@ -141,7 +140,7 @@ class Classifier:
 
     Args:
         category: what is answered.
-        trunk: in evaluation mode, best `folded`; may be shared between classifiers.
+        trunk: in evaluation mode, best `quickened`; may be shared between classifiers.
         heads: of this category.
         device: where both are moved.
         temperatures: divides the logits of an attribute; 1 where absent.
@@ -212,11 +211,9 @@ def _sorted_scores(attribute: Attribute, scores: NDArray[np.float32]) -> tuple[A
     return tuple(AttributeScore(attribute.values[label], min(1.0, float(scores[label]))) for label in order)
 
 
-def folded(trunk: InceptionTrunk) -> InceptionTrunk:
-    """Fold every batch normalisation into its convolution, in place: the same answers, about a quarter faster."""
-    trunk.eval()
-    for module in trunk.modules():
-        if isinstance(module, BasicConv2d) and isinstance(module.bn, nn.BatchNorm2d):
-            module.conv = fuse_conv_bn_eval(module.conv, module.bn)
-            module.bn = nn.Identity()
+def quickened(trunk: InceptionTrunk, device: str | torch.device) -> InceptionTrunk:
+    """Fold a trunk and, on a CPU, pack its layers, in place; then it only answers."""
+    fold_normalisation(trunk)
+    if can_pack(torch.device(device)):
+        pack_convolutions(trunk, inference_dtype(torch.device(device)))
     return trunk

@@ -45,10 +45,9 @@ class DenseRoiAlign(nn.Module):
         with torch.no_grad():
             rows = self._weights(padded[..., 1], padded[..., 3], height)  # (B, N, side, h)
             columns = self._weights(padded[..., 0], padded[..., 2], width)  # (B, N, side, w)
-            weights = rows[:, :, :, None, :, None] * columns[:, :, None, :, None, :]  # (B, N, side, side, h, w)
-            weights = weights.reshape(num_images, -1, height * width)
-        pooled = torch.bmm(level.flatten(2), weights.transpose(1, 2))  # (B, C, N * side * side)
-        pooled = pooled.view(num_images, channels, -1, side, side).transpose(1, 2)
+        cells = level.permute(0, 2, 3, 1).reshape(num_images, height, width * channels)
+        sampled = torch.bmm(rows.flatten(1, 2), cells).view(num_images, -1, side, width, channels)
+        pooled = (columns[:, :, None] @ sampled).permute(0, 1, 4, 2, 3)  # (B, N, C, side, side)
         return torch.cat([per_image[: len(own)] for per_image, own in zip(pooled, boxes, strict=True)])
 
     def _weights(self, low_px: Tensor, high_px: Tensor, num_cells: int) -> Tensor:

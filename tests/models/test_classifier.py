@@ -13,7 +13,6 @@ from models.classifier import (
     Classifier,
     ClassifierSpec,
     InceptionTrunk,
-    folded,
     load_pretrained_trunk,
 )
 from models.errors import BundleError
@@ -104,22 +103,6 @@ def test_no_crop_is_no_answer(heads: CategoryHeads) -> None:
 def test_crops_of_another_form_are_refused(heads: CategoryHeads, wrong: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"\(N, S, S, 3\) uint8"):
         Classifier(SKIRT, MeanTrunk(), heads).classify(wrong)
-
-
-def test_folding_keeps_the_features_at_the_smallest_size() -> None:
-    torch.manual_seed(0)
-    trunk = InceptionTrunk()
-    for module in trunk.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.running_mean, -0.2, 0.2)
-            nn.init.uniform_(module.running_var, 0.5, 2.0)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-    images = torch.randn(2, 3, 75, 75)
-    with torch.inference_mode():
-        before = trunk.eval()(images)
-        after = folded(trunk)(images)
-    assert before.shape == (2, FEATURES)
-    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-4)
 
 
 def test_pretrained_weights_expect_another_scale_which_is_folded_in(tmp_path: Path) -> None:

@@ -1,0 +1,126 @@
+"""Networks made quick for inference: normalisation folded into convolutions, and on a CPU weights packed for oneDNN.
+
+Plain layers hand oneDNN their weights in torch's order, and it rearranges them on every call: for one crop that takes
+longer than the arithmetic. These are the operators that torch's own compiler generates code with, called directly,
+so nothing is compiled and nothing starts slowly; each also takes in the activation behind it.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.models.detection.faster_rcnn import TwoMLPHead
+from torchvision.models.inception import BasicConv2d
+from torchvision.ops.misc import Conv2dNormActivation
+
+_ATTR_BY_ACTIVATION: dict[type[nn.Module], str] = {nn.ReLU: "relu", nn.Hardswish: "hardswish"}
+_USUAL_BATCH = 8  # oneDNN chooses the layout for a batch; others run on it too
+
+
+def fold_normalisation(module: nn.Module) -> None:
+    """Multiply every batch normalisation into its convolution, in place; the answers stay the same."""
+    module.eval()
+    for block in module.modules():
+        if isinstance(block, BasicConv2d) and isinstance(block.bn, nn.BatchNorm2d):
+            block.conv, block.bn = fuse_conv_bn_eval(block.conv, block.bn), nn.Identity()
+        elif isinstance(block, Conv2dNormActivation) and len(block) > 1 and isinstance(block[1], nn.BatchNorm2d):
+            block[0], block[1] = fuse_conv_bn_eval(block[0], block[1]), nn.Identity()
+
+
+def can_pack(device: torch.device) -> bool:
+    """Whether oneDNN and the operators used here are there; they are no public interface of torch."""
+    return (
+        device.type == "cpu"
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    )
+
+
+class PackedConv(nn.Module):
+    """A convolution and the activation behind it; takes any floats in channels_last memory, returns the same type.
+
+    The layout depends on the input's size, so weights are packed on the first call.
+
+    Args:
+        conv: its weights are taken over.
+        attr: oneDNN's name of the activation, or "none".
+        dtype: what it computes in.
+    """
+
+    def __init__(self, conv: nn.Conv2d, attr: str, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._geometry: tuple[Any, ...] = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
+        self._attr = attr
+        self._dtype = dtype
+        self._plain: Tensor | None = conv.weight.detach().to(dtype)
+        self._bias = None if conv.bias is None else conv.bias.detach().to(dtype)
+        self._weight: Tensor | None = None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H', W')."""
+        if self._weight is None:
+            assert self._plain is not None
+            size = [_USUAL_BATCH, *images.shape[1:]]
+            pack: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
+            self._weight = pack(self._plain.to_mkldnn(), *self._geometry, size)
+            self._plain = None
+        packed: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            images.to(self._dtype), self._weight, self._bias, *self._geometry, self._attr, [], ""
+        )
+        return packed.to(images.dtype)
+
+
+class PackedRegionHead(nn.Module):
+    """torchvision's TwoMLPHead on regions in channels_last memory, which it takes as they lie.
+
+    Args:
+        head: its weights are taken over.
+        side: height and width of a pooled region in cells.
+        dtype: what it computes in.
+    """
+
+    def __init__(self, head: TwoMLPHead, side: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        first, second = head.fc6, head.fc7
+        by_place = first.weight.detach().view(len(first.weight), -1, side, side).permute(0, 2, 3, 1).flatten(1)
+        self._dtype = dtype
+        self._layers = [
+            (torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype).contiguous(), None), bias.detach().to(dtype))
+            for weight, bias in ((by_place, first.bias), (second.weight.detach(), second.bias))
+        ]
+
+    def forward(self, regions: Tensor) -> Tensor:
+        """(N, C, side, side) float32 -> (N, width) float32."""
+        values = regions.permute(0, 2, 3, 1).flatten(1).to(self._dtype)
+        for weight, bias in self._layers:
+            values = torch.ops.mkldnn._linear_pointwise(values, weight, bias, "relu", [], "")
+        return values.float()
+
+
+def pack_convolutions(module: nn.Module, dtype: torch.dtype) -> None:
+    """Replace every convolution below a network, in place; batch normalisation has to be folded in already.
+
+    Raises:
+        ValueError: if a block has an activation that is not known here.
+    """
+    for name, child in list(module.named_children()):
+        if isinstance(child, BasicConv2d):
+            setattr(module, name, PackedConv(child.conv, "relu", dtype))
+        elif isinstance(child, Conv2dNormActivation):
+            setattr(module, name, _packed_block(child, dtype))
+        elif isinstance(child, nn.Conv2d):
+            setattr(module, name, PackedConv(child, "none", dtype))
+        else:
+            pack_convolutions(child, dtype)
+
+
+def _packed_block(block: Conv2dNormActivation, dtype: torch.dtype) -> PackedConv:
+    conv, *others = (layer for layer in block if not isinstance(layer, nn.Identity))
+    kinds = [type(layer) for layer in others]
+    if not kinds:
+        return PackedConv(conv, "none", dtype)
+    if len(kinds) > 1 or kinds[0] not in _ATTR_BY_ACTIVATION:
+        raise ValueError(f"a block to pack needs to be a convolution and one known activation, got {kinds}")
+    return PackedConv(conv, _ATTR_BY_ACTIVATION[kinds[0]], dtype)
