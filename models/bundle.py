@@ -66,7 +66,7 @@ class Bundle:
 
     @property
     def thresholds(self) -> Mapping[str, Mapping[str, float]]:
-        """Category -> several-valued attribute -> score from which a value counts as seen; 0.5 where absent."""
+        """Category -> attribute -> score from which a value of several counts as seen, or a single one is trusted."""
         return self.manifest["classifiers"]["thresholds"]  # type: ignore[no-any-return]
 
     @property

@@ -16,6 +16,11 @@ MIN_GARMENTS = 20
 """Labelled garments below which a head keeps temperature 1 and threshold 0.5."""
 
 DEFAULT_THRESHOLD = 0.5
+TRUSTED_PRECISION = 0.8
+"""How often single-choice answers at or above their confidence are right."""
+
+_MIN_TRUSTED = 5  # fewer right answers in a row are luck
+_CONFIDENCES = np.linspace(0.05, 0.95, 37)
 _TEMPERATURES = np.geomspace(0.25, 4.0, 65)
 _THRESHOLDS = np.linspace(0.1, 0.9, 33)
 
@@ -29,7 +34,8 @@ class Calibration:
 
     Attributes:
         temperatures: category -> attribute -> what its logits are divided by.
-        thresholds: category -> several-valued attribute -> score from which a value counts as seen.
+        thresholds: category -> attribute -> of several values: the score from which one counts as seen; of a single
+            choice: the score from which answers are trusted.
     """
 
     temperatures: Mapping[str, Mapping[str, float]]
@@ -54,9 +60,11 @@ def fit_calibration(logits: Logits, garments: CropSet) -> Calibration:
             raw, labels = raw[is_labelled].astype(np.float64), labels[is_labelled]
             fit = fit_temperature(raw, labels)
             temperatures.setdefault(category.name, {})[attribute.name] = fit
-            if not attribute.is_single:
-                scores = 1 / (1 + np.exp(-raw / fit))
-                thresholds.setdefault(category.name, {})[attribute.name] = fit_threshold(scores, labels > 0)
+            if attribute.is_single:
+                threshold = fit_confidence(raw / fit, labels.astype(np.int64))
+            else:
+                threshold = fit_threshold(1 / (1 + np.exp(-raw / fit)), labels > 0)
+            thresholds.setdefault(category.name, {})[attribute.name] = threshold
     return Calibration(temperatures, thresholds)
 
 
@@ -84,6 +92,23 @@ def fit_threshold(scores: NDArray[np.float64], true: NDArray[np.bool_]) -> float
         qualities.append(2 * (chosen & true).sum() / max(1, chosen.sum() + true.sum()))
     best = np.flatnonzero(np.isclose(qualities, max(qualities)))
     return round(float(min(_THRESHOLDS[best], key=lambda threshold: abs(threshold - DEFAULT_THRESHOLD))), 3)
+
+
+def fit_confidence(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """The lowest score from which on at least four of five best values are right; 1 if there is none.
+
+    Args:
+        logits: (n, values), already divided by their temperature.
+        labels: (n,), nothing unlabelled.
+    """
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    scores = 1 / shares.sum(1)  # of the best value, whose share is 1
+    is_right = logits.argmax(1) == labels
+    for confidence in _CONFIDENCES:
+        trusted = scores >= confidence
+        if trusted.sum() >= _MIN_TRUSTED and is_right[trusted].mean() >= TRUSTED_PRECISION:
+            return round(float(confidence), 3)
+    return 1.0
 
 
 def _log_loss(logits: NDArray[np.float64], labels: Labels) -> float:

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 
+from models.colours import ColourShare
 from models.ontology import Attribute
-from models.types import NONE, NOT_VISIBLE, AttributeScore, AttributeScores
+from models.types import AttributeScore, AttributeScores
 from serve_app.bundle_facts import BundleFacts
 from serve_app.compose import TaggedGarment, TaggedPhoto
 from serve_app.metrics import LOW_CONFIDENCE, TAGS, Meter
+from serve_app.naming import NamedScore, Naming
 from serve_app.query import TagOptions
 from serve_app.schemas import Colour, Garment, ImageSize, TagResponse, Timing, Value
 
-_UNTAGGED = (NONE, NOT_VISIBLE)
+_COLOUR = "colour"
 
 
 class Answerer:
@@ -19,7 +21,8 @@ class Answerer:
     Args:
         bundle: ontology, thresholds and name.
         min_several_score: threshold of several-valued attributes that the bundle gives none for.
-        low_confidence_score: best values of single attributes below it are counted as unsure.
+        low_confidence_score: best values of single attributes below it are counted as unsure, and need review if the
+            bundle gives no calibrated confidence.
         meter: records the values answered.
     """
 
@@ -55,31 +58,38 @@ class Answerer:
         )
 
     def _garment(self, garment: TaggedGarment, options: TagOptions) -> Garment:
-        category = garment.detection.category
+        category, naming = garment.detection.category, options.naming
         x1, y1, x2, y2 = (round(side, 2) for side in garment.detection.box)
-        chosen, probabilities = {}, {}
+        chosen, probabilities, unsure = {}, {}, []
         for attribute, scores in self._answered(garment, options):
-            chosen[attribute.name] = _values(self._chosen(category, attribute, scores, options.top_k))
-            probabilities[attribute.name] = _values(scores)
+            name, named = naming.attribute(attribute.name), naming.named(attribute, scores)
+            chosen[name] = _values(self._chosen(category, attribute, named, options.top_k), naming)
+            probabilities[name] = _values(named, naming)
+            if self._needs_review(category, attribute, named):
+                unsure.append(name)
         return Garment(
-            category=category,
+            category=naming.category(category),
+            label=naming.category_label(category) if naming.has_labels else None,
             score=round(garment.detection.score, 4),
             box=(x1, y1, x2, y2),
             status="classifier_unavailable" if garment.scores is None else "ok",
             attributes=chosen,
+            needs_review=unsure,
             probabilities=probabilities if options.has_probabilities else None,
-            colours=[Colour(name=colour.name, hex=colour.hex, share=colour.share) for colour in garment.colours],
+            colours=_colours(garment.colours, naming),
         )
 
     def _tags(self, garment: TaggedGarment, options: TagOptions) -> list[str]:
-        """Category and the values that hold, in words; counts them."""
-        category = garment.detection.category
-        words = [_word(category)]
+        """Category and the values that hold, in words; counts the values by the ontology's names."""
+        category, naming = garment.detection.category, options.naming
+        words = [naming.category_label(category)]
         for attribute, scores in self._answered(garment, options):
-            for score in self._chosen(category, attribute, scores, top_k=None):
-                self._meter.count(TAGS, attribute=attribute.name, value=score.value)
-                if score.value not in _UNTAGGED:
-                    words.append(_word(score.value))
+            plain = Naming().named(attribute, scores)
+            for value in self._chosen(category, attribute, plain, top_k=None):
+                self._meter.count(TAGS, attribute=attribute.name, value=value.name or "")
+            for value in self._chosen(category, attribute, naming.named(attribute, scores), top_k=None):
+                if value.is_tag and value.name is not None:
+                    words.append(value.label)
             if attribute.is_single and scores and scores[0].score < self._low_confidence_score:
                 self._meter.count(LOW_CONFIDENCE, category=category, attribute=attribute.name)
         return words
@@ -96,8 +106,8 @@ class Answerer:
         ]
 
     def _chosen(
-        self, category: str, attribute: Attribute, scores: Sequence[AttributeScore], top_k: int | None
-    ) -> Sequence[AttributeScore]:
+        self, category: str, attribute: Attribute, scores: Sequence[NamedScore], top_k: int | None
+    ) -> Sequence[NamedScore]:
         """The best `top_k`; without it the best of a single attribute, all above the threshold of several."""
         if top_k is not None:
             return scores[:top_k]
@@ -106,13 +116,37 @@ class Answerer:
         threshold = self._bundle.threshold(category, attribute.name, self._min_several_score)
         return [score for score in scores if score.score >= threshold]
 
+    def _needs_review(self, category: str, attribute: Attribute, scores: Sequence[NamedScore]) -> bool:
+        """Whether the best value stays below the bundle's confidence; of several: whether none is seen."""
+        default = self._low_confidence_score if attribute.is_single else self._min_several_score
+        confidence = self._bundle.threshold(category, attribute.name, default)
+        return not scores or scores[0].score < confidence
 
-def _values(scores: Sequence[AttributeScore]) -> list[Value]:
-    return [Value(value=score.value, score=round(score.score, 4)) for score in scores]
+
+def _values(scores: Sequence[NamedScore], naming: Naming) -> list[Value]:
+    return [
+        Value(
+            value=score.name,
+            label=score.label if naming.has_labels else None,
+            score=round(score.score, 4),
+        )
+        for score in scores
+        if score.name is not None
+    ]
 
 
-def _word(name: str) -> str:
-    return name.replace("_", " ")
+def _colours(measured: Sequence[ColourShare], naming: Naming) -> list[Colour]:
+    """Colours of one name are one: the shares add up, the largest gives the hex value."""
+    found: dict[str, Colour] = {}
+    for colour in measured:
+        name = naming.value(_COLOUR, colour.name)
+        if name is None:
+            continue
+        share = round(min(1.0, colour.share + (found[name].share if name in found else 0.0)), 3)
+        hex_value = found[name].hex if name in found else colour.hex
+        label = naming.value_label(_COLOUR, colour.name) if naming.has_labels else None
+        found[name] = Colour(name=name, label=label, hex=hex_value, share=share)
+    return sorted(found.values(), key=lambda colour: -colour.share)
 
 
 def _ms(duration_s: float) -> float:

@@ -11,6 +11,7 @@ from ray import serve
 from ray.serve import Application
 
 from models.bundle import load_bundle
+from models.vocabulary import load_profiles
 from serve_app.bundle_facts import BundleFacts
 from serve_app.classifier import ClassifierDeployment, ClassifierModel
 from serve_app.config import TaggerArgs
@@ -38,10 +39,13 @@ def bind_bundle(args: TaggerArgs, options_of: OptionsOf = deployment_options) ->
 
     Raises:
         BundleError: if the bundle cannot be used.
+        OntologyError: if a profile cannot be used.
     """
+    bundle = load_bundle(args.bundle_uri)
+    load_profiles(args.profiles_uri, bundle.ontology)  # a broken one shall stop us here, before a replica starts
     return bind_app(
         args,
-        BundleFacts.of(load_bundle(args.bundle_uri)),
+        BundleFacts.of(bundle),
         partial(load_detector, args.bundle_uri, args.device, args.num_threads),
         lambda category: partial(load_classifier, args.bundle_uri, category, args.device, args.num_threads),
         options_of,

@@ -18,7 +18,8 @@ class BundleFacts:
         detector_long_side_px: long side of the canvas that the detector takes.
         crop_size_px: side of the square that the classifiers take.
         crop_pad_ratio: share of a box's own size around its crop.
-        threshold_by_attribute: category -> attribute -> score from which a value of several counts as seen.
+        threshold_by_attribute: category -> attribute -> score from which a value of several counts as seen, or a single
+            choice is trusted.
     """
 
     name: str
@@ -54,5 +55,5 @@ class BundleFacts:
         return self.ontology.categories[category].attributes
 
     def threshold(self, category: str, attribute: str, default: float) -> float:
-        """Score from which a value of a several-valued attribute counts as seen."""
+        """Score from which a value of several counts as seen, or a single choice is trusted."""
         return self.threshold_by_attribute.get(category, {}).get(attribute, default)

@@ -158,6 +158,8 @@ class Composer:
             and (box := _to_photo(detection.box, scale, (height, width))) is not None
         ]
         found.sort(key=lambda detection: -detection.score)
+        if options.is_largest_only:
+            return sorted(found, key=lambda detection: -_area(detection.box))[:1]
         return found[: self._args.max_garments]
 
     async def _call_detector(self, canvas: NDArray[np.uint8], min_score: float, deadline: float) -> Sequence[Detection]:
@@ -260,6 +262,11 @@ class Composer:
             self._meter.count(DETECTIONS, category=garment.detection.category)
             if garment.scores is None:
                 self._meter.count(PARTIAL_ANSWERS, category=garment.detection.category)
+
+
+def _area(box: Box) -> float:
+    x1, y1, x2, y2 = box
+    return (x2 - x1) * (y2 - y1)
 
 
 def _to_photo(box: Box, scale: float, image_hw: tuple[int, int]) -> Box | None:

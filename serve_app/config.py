@@ -33,7 +33,10 @@ class TaggerArgs(BaseModel):
         le=1,
         description="Values of a several-valued attribute below it are left out, if the bundle is mute.",
     )
-    low_confidence_score: float = Field(0.5, ge=0, le=1, description="Best values below it are counted as unsure.")
+    low_confidence_score: float = Field(
+        0.5, ge=0, le=1, description="Best values below it are unsure, if the bundle is mute."
+    )
+    profiles: str = Field("", description="Path or fsspec URL of a folder of renaming profiles; empty: none.")
     max_garments: int = Field(20, ge=1, description="Garments tagged per photo at most, best scores first.")
 
     request_deadline_s: float = Field(10.0, gt=0, description="From the last byte of the body to the answer.")
@@ -84,4 +87,13 @@ class TaggerArgs(BaseModel):
         """Where the bundle is read from: an address, or an absolute path, since replicas run elsewhere."""
         if self.bundle == DEMO_BUNDLE:
             return str(Path(__file__).parent.parent / "models" / "demo")
-        return self.bundle if "://" in self.bundle else str(Path(self.bundle).expanduser().absolute())
+        return _absolute(self.bundle)
+
+    @property
+    def profiles_uri(self) -> str:
+        """Where the profiles are read from, in the same forms; empty if there are none."""
+        return _absolute(self.profiles) if self.profiles else ""
+
+
+def _absolute(location: str) -> str:
+    return location if "://" in location else str(Path(location).expanduser().absolute())

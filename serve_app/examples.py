@@ -10,6 +10,7 @@ from serve_app.schemas import (
     ErrorBody,
     Garment,
     ImageSize,
+    LabelsResponse,
     OntologyResponse,
     TagResponse,
     Timing,
@@ -28,8 +29,9 @@ TAG_EXAMPLE = TagResponse(
             status="ok",
             attributes={
                 "colour": [Value(value="red", score=0.88)],
-                "neckline": [Value(value="v_neck", score=0.91)],
+                "neckline": [Value(value="v_neck", score=0.41)],
             },
+            needs_review=["neckline"],
             probabilities=None,
             colours=[Colour(name="red", hex="#b3282d", share=0.81)],
         )
@@ -56,7 +58,15 @@ BATCH_EXAMPLE = BatchResponse(
 _DRESS = CategoryResponse(
     attributes={"neckline": AttributeResponse(choice="single", values=["round", "v_neck", "not_visible"])}
 )
-ONTOLOGY_EXAMPLE = OntologyResponse(name="garments", version="1.0", categories={"dress": _DRESS})
+_GERMAN = LabelsResponse(
+    title="Deutsch",
+    categories={"dress": "Kleid"},
+    attributes={"neckline": "Ausschnitt"},
+    values={"neckline": {"v_neck": "V-Ausschnitt"}},
+)
+ONTOLOGY_EXAMPLE = OntologyResponse(
+    name="garments", version="1.0", categories={"dress": _DRESS}, languages={"de": _GERMAN}, profiles={}
+)
 BUNDLE_EXAMPLE = BundleResponse(
     name="demo", version="1.0.0", digest="sha256:9f2c", ontology="garments@1.0", categories=["dress"]
 )

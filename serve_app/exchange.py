@@ -38,7 +38,10 @@ class TagQuery(TypedDict, total=False):
     categories: Sequence[str]
     attributes: Sequence[str]
     category: str
+    garments: str
     include: Sequence[str]
+    lang: str
+    profile: str
 
 
 class TaggerClientError(TaggingError):

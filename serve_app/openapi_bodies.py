@@ -29,10 +29,21 @@ class TagParameters(BaseModel):
         "Not together with `categories`.",
         examples=["dress"],
     )
+    garments: Literal["largest", "all"] = Field(
+        description="`largest`: only the garment with the largest box.", examples=["largest"]
+    )
     include: list[Literal["probabilities"]] = Field(
         min_length=1,
         description="`probabilities`: every value of every attribute besides.",
         examples=[["probabilities"]],
+    )
+    lang: str = Field(
+        description="Language of `tags` and of the labels that come with it: see `languages` in GET /v1/ontology.",
+        examples=["de"],
+    )
+    profile: str = Field(
+        description="A shop's own names instead of the ontology's: see `profiles` in GET /v1/ontology.",
+        examples=["shop"],
     )
 
 

@@ -1,14 +1,20 @@
 """The query parameters of POST /v1/tag: text of the caller -> TagOptions, or a sentence about what is wrong."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from models.ontology import Ontology
+from models.vocabulary import Vocabulary
 from serve_app.errors import BadRequest
+from serve_app.naming import Names, Naming
 
-PARAMETERS = ("min_score", "top_k", "categories", "attributes", "category", "include")
+PARAMETERS = (
+    *("min_score", "top_k", "categories", "attributes", "category", "garments", "include"),
+    *("lang", "profile"),
+)
 _MAX_TOP_K = 100
 _MAX_SHOWN = 60
+_NO_NAMES = Names()
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +27,9 @@ class TagOptions:
         categories: only these; None: all.
         attributes: only these; None: all.
         category: skip detection, the whole photo shows this one.
+        is_largest_only: only the garment with the largest box.
         has_probabilities: answer every value of every attribute besides.
+        naming: how the answer names things.
     """
 
     min_score: float
@@ -29,16 +37,21 @@ class TagOptions:
     categories: frozenset[str] | None = None
     attributes: frozenset[str] | None = None
     category: str | None = None
+    is_largest_only: bool = False
     has_probabilities: bool = False
+    naming: Naming = field(default_factory=Naming)
 
 
-def parse_query(pairs: Sequence[tuple[str, str]], ontology: Ontology, default_min_score: float) -> TagOptions:
+def parse_query(
+    pairs: Sequence[tuple[str, str]], ontology: Ontology, default_min_score: float, names: Names = _NO_NAMES
+) -> TagOptions:
     """Check every parameter against the interface and the ontology.
 
     Args:
         pairs: names and values as they came, repetitions included.
         ontology: says which categories and attributes there are.
         default_min_score: used where the caller says nothing.
+        names: languages and profiles that may be asked for.
 
     Raises:
         BadRequest: naming the parameter and what it takes.
@@ -59,6 +72,11 @@ def parse_query(pairs: Sequence[tuple[str, str]], ontology: Ontology, default_mi
         categories=_names("categories", given.get("categories"), ontology.category_names),
         attributes=_names("attributes", given.get("attributes"), sorted(attribute_names)),
         category=_name("category", given["category"], ontology.category_names) if "category" in given else None,
+        is_largest_only="garments" in given and _name("garments", given["garments"], ("largest", "all")) == "largest",
+        naming=Naming(
+            _vocabulary("lang", given.get("lang"), names.languages),
+            _vocabulary("profile", given.get("profile"), names.profiles),
+        ),
         has_probabilities=bool(_names("include", given.get("include"), ("probabilities",))),
     )
 
@@ -87,8 +105,12 @@ def _names(parameter: str, text: str | None, known: Sequence[str]) -> frozenset[
 
 def _name(parameter: str, name: str, known: Sequence[str]) -> str:
     if name not in known:
-        raise BadRequest(f"{parameter} does not know {_shown(name)}; known: {', '.join(known)}")
+        raise BadRequest(f"{parameter} does not know {_shown(name)}; known: {', '.join(known) or 'none'}")
     return name
+
+
+def _vocabulary(parameter: str, text: str | None, known: Mapping[str, Vocabulary]) -> Vocabulary | None:
+    return None if text is None else known[_name(parameter, text, tuple(known))]
 
 
 def _shown(text: str) -> str:

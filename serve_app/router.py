@@ -15,6 +15,7 @@ from serve_app.config import TaggerArgs
 from serve_app.download import Downloader
 from serve_app.handles import ClassifierHandle, DetectorHandle
 from serve_app.metrics import ROUTER_METRICS, RayMeter
+from serve_app.naming import Names
 from serve_app.openapi import openapi_routes
 from serve_app.service import TaggingService
 from serve_app.web import web_routes
@@ -43,8 +44,11 @@ class RouterDeployment:
         classify = {category: ClassifierHandle(handle) for category, handle in classifier_by_category.items()}
         composer = Composer(args, bundle, detect, classify, self._threads, self._meter)
         answerer = Answerer(bundle, args.min_several_score, args.low_confidence_score, self._meter)
+        names = Names.load(args.profiles_uri, bundle.ontology)
         downloader = Downloader(args.image_url_hosts, args.max_image_bytes, allows_http=args.image_url_allows_http)
-        self._service = TaggingService(args, bundle, composer, answerer, detect.ping, downloader.fetch, self._meter)
+        self._service = TaggingService(
+            args, bundle, composer, answerer, detect.ping, downloader.fetch, self._meter, names
+        )
 
     def __serve_build_asgi_app__(self) -> Starlette:
         """Called by Serve once the replica is there."""

@@ -44,6 +44,7 @@ class Value(_Response):
     """One value of an attribute."""
 
     value: str
+    label: str | None = Field(None, description="Its name for people; only with lang or profile.")
     score: float = Field(ge=0, le=1)
 
 
@@ -51,6 +52,7 @@ class Colour(_Response):
     """A colour of the garment, measured on its own pixels."""
 
     name: str
+    label: str | None = Field(None, description="Its name for people; only with lang or profile.")
     hex: str = Field(pattern=r"^#[0-9a-f]{6}$")
     share: float = Field(ge=0, le=1, description="Share of the garment's pixels.")
 
@@ -59,12 +61,16 @@ class Garment(_Response):
     """A garment in the photo with its attributes."""
 
     category: str
+    label: str | None = Field(None, description="The category's name for people; only with lang or profile.")
     score: float = Field(ge=0, le=1)
     box: tuple[float, float, float, float] = Field(
         description="x1, y1, x2, y2 in pixels of the upright image, origin top-left."
     )
     status: Literal["ok", "classifier_unavailable"]
     attributes: dict[str, list[Value]]
+    needs_review: list[str] = Field(
+        default=[], description="Attributes whose answer stays below the bundle's calibrated confidence."
+    )
     probabilities: dict[str, list[Value]] | None = Field(
         None, description="Every value of every attribute, best first; only with include=probabilities."
     )
@@ -142,12 +148,25 @@ class CategoryResponse(_Response):
     attributes: dict[str, AttributeResponse]
 
 
+class LabelsResponse(_Response):
+    """Names for people, in one language or profile, of everything in the ontology."""
+
+    title: str = Field(description="What the language calls itself; the profile's name.")
+    categories: dict[str, str]
+    attributes: dict[str, str]
+    values: dict[str, dict[str, str]] = Field(
+        description="Attribute, value, name; what a profile leaves out is missing."
+    )
+
+
 class OntologyResponse(_Response):
     """Answer of GET /v1/ontology."""
 
     name: str
     version: str
     categories: dict[str, CategoryResponse]
+    languages: dict[str, LabelsResponse] = Field(default={}, description="By what `lang` takes.")
+    profiles: dict[str, LabelsResponse] = Field(default={}, description="By what `profile` takes.")
 
 
 class HealthResponse(_Response):

@@ -13,8 +13,10 @@ from serve_app.config import TaggerArgs
 from serve_app.download import Fetch
 from serve_app.errors import DetectorUnavailable, ModelUnavailable, Overloaded
 from serve_app.metrics import Meter
-from serve_app.query import parse_query
-from serve_app.schemas import AttributeResponse, BundleResponse, CategoryResponse, OntologyResponse, TagResponse
+from serve_app.naming import Names
+from serve_app.ontology_answer import ontology_response
+from serve_app.query import TagOptions, parse_query
+from serve_app.schemas import BundleResponse, OntologyResponse, TagResponse
 from serve_app.upload import receive_photo
 
 _READY_LIMIT_S = 2.0
@@ -32,6 +34,7 @@ class TaggingService:
         ping_detector: returns when a detector replica answers.
         fetch: fetches a photo by its address.
         meter: counts the outcomes of the photos in batches.
+        names: languages and profiles that answers may be in.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class TaggingService:
         ping_detector: Callable[[], Awaitable[None]],
         fetch: Fetch,
         meter: Meter,
+        names: Names,
     ) -> None:
         self._args = args
         self._bundle = bundle
@@ -50,12 +54,13 @@ class TaggingService:
         self._answerer = answerer
         self._ping_detector = ping_detector
         self._fetch = fetch
+        self._names = names
         self._batches = BatchTagger(args, composer, answerer, fetch, meter)
         self._ready_until = 0.0  # loop time
 
     async def tag(self, request: Request, request_id: str) -> TagResponse:
         """Tag the photo in a request; parameters are checked before the body is read."""
-        options = parse_query(request.query_params.multi_items(), self._bundle.ontology, self._args.min_score)
+        options = self._options(request)
         limits = self._args
         read_photo = await receive_photo(request, limits.max_image_bytes, limits.upload_deadline_s, self._fetch)
         photo = await self._composer.tag(read_photo, options)
@@ -63,25 +68,12 @@ class TaggingService:
 
     async def open_batch(self, request: Request, request_id: str) -> Batch:
         """Receive the photos of a batch; the caller closes it."""
-        options = parse_query(request.query_params.multi_items(), self._bundle.ontology, self._args.min_score)
+        options = self._options(request)
         return await self._batches.open(request, options, request_id)
 
     def ontology(self) -> OntologyResponse:
-        """Categories, attributes and values of the bundle."""
-        ontology = self._bundle.ontology
-        return OntologyResponse(
-            name=ontology.name,
-            version=ontology.version,
-            categories={
-                category.name: CategoryResponse(
-                    attributes={
-                        attribute.name: AttributeResponse(choice=attribute.choice, values=list(attribute.values))
-                        for attribute in category.attributes.values()
-                    }
-                )
-                for category in ontology.categories.values()
-            },
-        )
+        """Categories, attributes and values of the bundle, and their names for people."""
+        return ontology_response(self._bundle.ontology, self._names)
 
     def bundle(self) -> BundleResponse:
         """Name, version and digest of the bundle."""
@@ -93,6 +85,10 @@ class TaggingService:
             ontology=f"{ontology.name}@{ontology.version}",
             categories=list(ontology.category_names),
         )
+
+    def _options(self, request: Request) -> TagOptions:
+        pairs = request.query_params.multi_items()
+        return parse_query(pairs, self._bundle.ontology, self._args.min_score, self._names)
 
     async def check_ready(self) -> None:
         """Raise DetectorUnavailable unless a detector replica answers; a good answer holds for a second.

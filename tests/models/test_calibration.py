@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.calibration import MIN_GARMENTS, fit_calibration, fit_temperature, fit_threshold
+from models.calibration import MIN_GARMENTS, fit_calibration, fit_confidence, fit_temperature, fit_threshold
 from models.crops import UNLABELLED, CropSet
 from models.ontology import Attribute, Category
 
@@ -28,6 +28,22 @@ def test_a_threshold_that_does_not_matter_stays_in_the_middle() -> None:
 
 
 @pytest.mark.parametrize(
+    ("num_right", "expected"),
+    [
+        pytest.param(20, 0.05, id="always_right"),
+        pytest.param(10, 0.625, id="right_where_sure"),
+        pytest.param(0, 1.0, id="never_right"),
+    ],
+)
+def test_a_confidence_is_where_four_of_five_are_right(num_right: int, expected: float) -> None:
+    """Ten answers at 0.9 and ten at 0.6; the first so many are right."""
+    scores = np.array([0.9] * 10 + [0.6] * 10)
+    logits = np.log(np.stack([scores, 1 - scores], axis=1))
+    labels = np.where(np.arange(20) < num_right, 0, 1)
+    assert fit_confidence(logits, labels) == pytest.approx(expected, abs=0.026)
+
+
+@pytest.mark.parametrize(
     ("num_labelled", "is_fitted"),
     [pytest.param(MIN_GARMENTS - 1, False, id="too_few"), pytest.param(MIN_GARMENTS, True, id="enough")],
 )
@@ -48,4 +64,4 @@ def test_heads_with_few_labels_are_left_alone(num_labelled: int, is_fitted: bool
     logits = {"dress": {"length": np.zeros((50, 2), np.float32), "colour": np.ones((50, 2), np.float32)}}
     calibration = fit_calibration(logits, garments)
     assert set(calibration.temperatures.get("dress", {})) == ({"length", "colour"} if is_fitted else set())
-    assert set(calibration.thresholds.get("dress", {})) == ({"colour"} if is_fitted else set())
+    assert set(calibration.thresholds.get("dress", {})) == ({"length", "colour"} if is_fitted else set())

@@ -14,10 +14,13 @@ from serve_app.api import make_asgi
 from serve_app.compose import Composer
 from serve_app.config import TaggerArgs
 from serve_app.download import Downloader
+from serve_app.naming import Names
 from serve_app.openapi import openapi_routes
 from serve_app.service import TaggingService
 from serve_app.web import web_routes
 from tests.fakes import DRESS, FakeClassify, FakeDetect, FakeMeter, facts
+
+NAMES = Names.load("", load_ontology())
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +34,7 @@ def url() -> Iterator[str]:
         composer = Composer(args, facts(), FakeDetect([DRESS]), classify, threads, meter)
         answerer = Answerer(facts(), args.min_several_score, args.low_confidence_score, meter)
         service = TaggingService(
-            args, facts(), composer, answerer, is_alive, Downloader((), args.max_image_bytes).fetch, meter
+            args, facts(), composer, answerer, is_alive, Downloader((), args.max_image_bytes).fetch, meter, NAMES
         )
         app = make_asgi(service, meter, [*web_routes(), *openapi_routes()])
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none", lifespan="off"))

@@ -1,11 +1,18 @@
 """Which values and tags an answer carries."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
+from models.colours import ColourShare
 from models.types import AttributeScore, Detection
+from models.vocabulary import Vocabulary, load_languages
 from serve_app.answer import Answerer
 from serve_app.compose import StageTimes, TaggedGarment, TaggedPhoto
+from serve_app.naming import Naming
 from serve_app.query import TagOptions
+from serve_app.schemas import Garment
 from tests.fakes import DRESS, SKIRT, FakeMeter, facts
 
 TIMES = StageTimes(0.001, 0.002, 0.003, 0.0061)
@@ -85,3 +92,72 @@ def test_boxes_and_scores_are_rounded_for_the_wire() -> None:
     )
     assert garment.box == (0.33, 0.67, 10.0, 20.0)
     assert garment.score == 0.6667
+
+
+def _named(naming: Naming, **options: Any) -> Garment:
+    return (
+        _answerer(FakeMeter()).response(_photo(COLOURED), TagOptions(0.5, naming=naming, **options), "id").garments[0]
+    )
+
+
+COLOURED = TaggedGarment(DRESS, SCORES, (ColourShare("red", "#b3282d", 0.5), ColourShare("white", "#ffffff", 0.3)))
+SHOP = Vocabulary(
+    "shop",
+    categories={"dress": "Dresses"},
+    attributes={"colour": "Shade"},
+    values={
+        "colour": {"red": "Warm", "white": "Warm", "black": "Dark"},
+        "neckline": {"v_neck": "Open", "round": "Open", "not_visible": None},
+        "length": {"not_visible": None},
+    },
+)
+
+
+def test_a_language_adds_labels_and_changes_no_name() -> None:
+    garment, plain = _named(Naming(load_languages()["de"])), _named(Naming())
+    assert (garment.category, garment.label, plain.label) == ("dress", "Kleid", None)
+    assert [(value.value, value.label) for value in garment.attributes["colour"]] == [("red", "rot"), ("white", "weiß")]
+    assert [colour.label for colour in garment.colours] == ["rot", "weiß"]
+    response = _answerer(FakeMeter()).response(
+        _photo(COLOURED), TagOptions(0.5, naming=Naming(load_languages()["fr"])), "i"
+    )
+    assert response.tags == ["robe", "rouge", "blanc", "col en V"]
+
+
+def test_a_profile_renames_merges_and_leaves_out() -> None:
+    garment = _named(Naming(profile=SHOP), has_probabilities=True)
+    assert (garment.category, garment.label) == ("Dresses", "Dresses")
+    assert [(value.value, value.score) for value in garment.attributes["Shade"]] == [("Warm", 0.8)]  # the better one
+    assert [(value.value, value.score) for value in garment.attributes["neckline"]] == [("Open", 0.7)]  # their sum
+    assert garment.attributes["length"] == []  # not the runner-up of what was left out
+    assert garment.probabilities is not None
+    assert [value.value for value in garment.probabilities["length"]] == ["midi"]
+    assert [(colour.name, colour.hex, colour.share) for colour in garment.colours] == [("Warm", "#b3282d", 0.8)]
+
+
+def test_metrics_count_the_ontology_s_names_whatever_the_profile() -> None:
+    meter = FakeMeter()
+    _answerer(meter).response(_photo(COLOURED), TagOptions(0.5, naming=Naming(profile=SHOP)), "id")
+    assert meter.counts["tagger_tags", "colour", "white"] == 1
+    assert meter.counts["tagger_tags", "length", "not_visible"] == 1
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "naming", "expected"),
+    [
+        pytest.param({}, Naming(), ["neckline"], id="mute_bundle"),
+        pytest.param({"neckline": 0.4}, Naming(), [], id="at_the_confidence"),
+        pytest.param(
+            {"sleeve_type": 0.95, "colour": 0.9}, Naming(), ["colour", "neckline", "sleeve_type"], id="stricter"
+        ),
+        pytest.param({}, Naming(profile=SHOP), [], id="merged_values_are_surer"),
+        pytest.param({"colour": 0.9}, Naming(profile=SHOP), ["Shade"], id="under_the_shop_s_name"),
+    ],
+)
+def test_answers_below_the_bundle_s_confidence_need_review(
+    thresholds: dict[str, float], naming: Naming, expected: list[str]
+) -> None:
+    bundle = replace(facts(), threshold_by_attribute={"dress": thresholds})
+    answerer = Answerer(bundle, min_several_score=0.5, low_confidence_score=0.4001, meter=FakeMeter())
+    response = answerer.response(_photo(COLOURED), TagOptions(0.5, naming=naming), "id")
+    assert response.garments[0].needs_review == expected

@@ -13,17 +13,20 @@ import pytest
 from PIL import Image
 
 from models.ontology import load_ontology
+from models.vocabulary import Vocabulary, load_languages
 from serve_app.answer import Answerer
 from serve_app.api import make_asgi
 from serve_app.compose import Composer
 from serve_app.config import TaggerArgs
 from serve_app.download import Downloader, Fetch
 from serve_app.errors import ModelFailed, ModelUnavailable, Overloaded, ReplicaDied
+from serve_app.naming import Names
 from serve_app.service import TaggingService
 from tests.bad_requests import BAD_REQUESTS, BadRequestCase
 from tests.fakes import DRESS, FakeClassify, FakeDetect, FakeMeter, facts, photo_bytes
 
 PHOTO = photo_bytes((72, 96))
+NAMES = Names(load_languages(), {"shop": Vocabulary("shop", {"dress": "Kleider"}, {"neckline": "Neck"})})
 PNG = {"content-type": "image/png"}
 
 
@@ -45,7 +48,9 @@ class Bench:
         args = TaggerArgs.model_validate(limits)
         composer = Composer(args, facts(), self.detect, self.classify, threads, self.meter)
         answerer = Answerer(facts(), args.min_several_score, args.low_confidence_score, self.meter)
-        self.service = TaggingService(args, facts(), composer, answerer, self._ping, fetch or self._fetch, self.meter)
+        self.service = TaggingService(
+            args, facts(), composer, answerer, self._ping, fetch or self._fetch, self.meter, NAMES
+        )
         transport = httpx.ASGITransport(make_asgi(self.service, self.meter))
         self.client = httpx.AsyncClient(transport=transport, base_url="http://tagger")
 
@@ -96,7 +101,7 @@ async def test_every_form_of_body_is_the_same_photo(bench: Bench, request_of: di
     assert body["bundle"] == "fake@1.0.0"
     assert body["request_id"] == response.headers["x-request-id"]
     (garment,) = body["garments"]
-    assert set(garment) == {"category", "score", "box", "status", "attributes", "colours"}
+    assert set(garment) == {"category", "score", "box", "status", "attributes", "needs_review", "colours"}
     assert (garment["category"], garment["status"], garment["box"]) == ("dress", "ok", [10.0, 10.0, 60.0, 90.0])
     assert garment["attributes"]["neckline"] == [{"value": "round", "score": 0.9}]
     assert garment["colours"] == [{"name": "red", "hex": "#b4282d", "share": 1.0}]
@@ -130,6 +135,16 @@ async def test_query_parameters_reach_the_answer(bench: Bench) -> None:
     assert [value["value"] for value in garment["attributes"]["hemline"]] == ["straight", "asymmetric"]
     assert len(garment["probabilities"]["hemline"]) == 5
     assert not bench.detect.canvases
+
+
+async def test_answers_come_in_a_language_and_in_a_shop_s_own_names(bench: Bench) -> None:
+    query = {"lang": "de", "profile": "shop", "attributes": "neckline"}
+    body = (await bench.client.post("/v1/tag", content=PHOTO, params=query)).json()
+    (garment,) = body["garments"]
+    assert (garment["category"], garment["label"]) == ("Kleider", "Kleider")
+    assert garment["attributes"] == {"Neck": [{"value": "round", "label": "Rundhalsausschnitt", "score": 0.9}]}
+    assert garment["colours"][0]["label"] == "rot"
+    assert body["tags"] == ["Kleider", "Rundhalsausschnitt"]
 
 
 async def test_a_partial_answer_is_a_200_that_says_so(bench: Bench) -> None:
@@ -173,7 +188,15 @@ async def test_request_ids_of_callers_are_kept_if_harmless(bench: Bench, given: 
 
 async def test_ontology_bundle_and_health(bench: Bench) -> None:
     ontology = (await bench.client.get("/v1/ontology")).json()
-    assert ontology == load_ontology().to_dict()
+    assert {key: ontology[key] for key in ("name", "version", "categories")} == load_ontology().to_dict()
+    assert set(ontology["languages"]) == {"en", "de", "fr"}
+    for labels in (*ontology["languages"].values(), ontology["profiles"]["shop"]):
+        for category, entry in ontology["categories"].items():
+            assert labels["categories"][category]
+            for attribute, question in entry["attributes"].items():
+                assert labels["attributes"][attribute]
+                assert all(labels["values"][attribute][value] for value in question["values"])
+    assert ontology["languages"]["de"]["values"]["neckline"]["v_neck"] == "V-Ausschnitt"
     bundle = (await bench.client.get("/v1/bundle")).json()
     assert (bundle["name"], bundle["version"], bundle["categories"]) == ("fake", "1.0.0", list(ontology["categories"]))
     assert (await bench.client.get("/healthz")).json() == {"status": "ok"}

@@ -93,6 +93,8 @@ async def test_boxes_come_back_in_pixels_of_the_photo(threads: ThreadPoolExecuto
         pytest.param(TagOptions(min_score=0.75), ["dress", "dress"], id="min_score"),
         pytest.param(TagOptions(min_score=0.5, categories=frozenset({"skirt"})), ["skirt"], id="categories"),
         pytest.param(TagOptions(min_score=0.99), [], id="none_left"),
+        pytest.param(TagOptions(min_score=0.5, is_largest_only=True), ["dress"], id="largest"),
+        pytest.param(TagOptions(min_score=0.99, is_largest_only=True), [], id="largest_of_none"),
     ],
 )
 async def test_filters_save_the_classifiers_their_work(

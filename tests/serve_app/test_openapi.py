@@ -11,7 +11,9 @@ from starlette.applications import Starlette
 import serve_app.schemas
 from models.errors import TaggingError
 from models.ontology import load_ontology
+from models.vocabulary import Vocabulary, load_languages
 from serve_app.errors import RETRY_AFTER_S_BY_CODE, STATUS_BY_CODE
+from serve_app.naming import Names
 from serve_app.openapi import MEANING_BY_CODE, openapi_document, openapi_routes
 from serve_app.query import PARAMETERS, parse_query
 
@@ -84,7 +86,8 @@ def test_example_of_every_parameter_is_accepted() -> None:
     for parameter in TAG["parameters"]:
         for example in parameter["schema"]["examples"]:
             text = ",".join(example) if isinstance(example, list) else str(example)
-            parse_query([(parameter["name"], text)], load_ontology(), 0.5)
+            names = Names(load_languages(), {"shop": Vocabulary("shop")})
+            parse_query([(parameter["name"], text)], load_ontology(), 0.5, names)
 
 
 @pytest.mark.parametrize(

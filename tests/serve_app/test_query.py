@@ -3,10 +3,14 @@
 import pytest
 
 from models.ontology import load_ontology
+from models.vocabulary import Vocabulary
 from serve_app.errors import BadRequest
+from serve_app.naming import Names, Naming
 from serve_app.query import TagOptions, parse_query
 
 ONTOLOGY = load_ontology()
+GERMAN, SHOP = Vocabulary("Deutsch"), Vocabulary("shop")
+NAMES = Names({"de": GERMAN}, {"shop": SHOP})
 
 
 @pytest.mark.parametrize(
@@ -21,11 +25,15 @@ ONTOLOGY = load_ontology()
         ),
         pytest.param([("attributes", "colour")], TagOptions(0.5, attributes=frozenset({"colour"})), id="attributes"),
         pytest.param([("category", "dress")], TagOptions(0.5, category="dress"), id="category"),
+        pytest.param([("garments", "largest")], TagOptions(0.5, is_largest_only=True), id="largest"),
+        pytest.param([("garments", "all")], TagOptions(0.5), id="all_garments"),
+        pytest.param([("lang", "de")], TagOptions(0.5, naming=Naming(language=GERMAN)), id="lang"),
+        pytest.param([("profile", "shop")], TagOptions(0.5, naming=Naming(profile=SHOP)), id="profile"),
         pytest.param([("include", "probabilities")], TagOptions(0.5, has_probabilities=True), id="include"),
     ],
 )
 def test_parameters_are_understood(pairs: list[tuple[str, str]], expected: TagOptions) -> None:
-    assert parse_query(pairs, ONTOLOGY, default_min_score=0.5) == expected
+    assert parse_query(pairs, ONTOLOGY, default_min_score=0.5, names=NAMES) == expected
 
 
 @pytest.mark.parametrize(
@@ -46,11 +54,14 @@ def test_parameters_are_understood(pairs: list[tuple[str, str]], expected: TagOp
         pytest.param([("category", "dress,skirt")], "does not know 'dress,skirt'", id="two_in_category"),
         pytest.param([("attributes", "color")], "does not know 'color'", id="attribute"),
         pytest.param([("include", "everything")], "known: probabilities", id="include"),
+        pytest.param([("garments", "smallest")], "known: largest, all", id="garments"),
+        pytest.param([("lang", "tlh")], "known: de", id="lang"),
+        pytest.param([("profile", "../shop")], "known: shop", id="profile"),
         pytest.param([("category", "dress"), ("categories", "dress")], "one of the two", id="both"),
     ],
 )
 def test_mistakes_are_named(pairs: list[tuple[str, str]], says: str) -> None:
     with pytest.raises(BadRequest) as caught:
-        parse_query(pairs, ONTOLOGY, default_min_score=0.5)
+        parse_query(pairs, ONTOLOGY, default_min_score=0.5, names=NAMES)
     assert says in caught.value.message
     assert len(caught.value.message) < 300
