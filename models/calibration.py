@@ -4,13 +4,17 @@ Temperatures by Guo et al., "On Calibration of Modern Neural Networks", arXiv 17
 makes its scores match how often it is right; it changes no order. Both are fitted on photos that training never saw.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.crops import UNLABELLED, CropSet, Labels
+from models.bundle import Bundle
+from models.bundle_writer import record_calibration
+from models.crops import UNLABELLED, CropSet, Labels, cut_crops
+from models.types import LabelledPhoto
 
 MIN_GARMENTS = 20
 """Labelled garments below which a head keeps temperature 1 and threshold 0.5."""
@@ -40,6 +44,39 @@ class Calibration:
 
     temperatures: Mapping[str, Mapping[str, float]]
     thresholds: Mapping[str, Mapping[str, float]]
+
+
+def calibrate(bundle: Bundle, photos: Sequence[LabelledPhoto], device: str = "cpu") -> Calibration:
+    """Fit temperatures and thresholds on photos that training never saw, and record them in the bundle.
+
+    The bundle's digest changes; open it again.
+
+    Raises:
+        DatasetError: if a photo is unreadable or a label unknown.
+    """
+    garments = cut_crops(
+        photos, bundle.ontology, size_px=bundle.crop_size_px, context_ratio=bundle.crop_pad_ratio + 0.1
+    )
+    classifiers = bundle.load_classifiers(device)
+    logits = {}
+    for row, category in enumerate(garments.categories):
+        members = np.flatnonzero(garments.category_rows == row)
+        parts = [
+            classifiers[category.name].logits(
+                np.stack([garments.crop(int(member), bundle.crop_size_px, bundle.crop_pad_ratio) for member in part])
+            )
+            for part in np.array_split(members, math.ceil(len(members) / 32) or 1)
+            if len(part)
+        ]
+        logits[category.name] = {
+            name: np.concatenate([part[name] for part in parts])
+            if parts
+            else np.zeros((0, len(attribute.values)), np.float32)
+            for name, attribute in category.attributes.items()
+        }
+    calibration = fit_calibration(logits, garments)
+    record_calibration(bundle.dir, calibration)
+    return calibration
 
 
 def fit_calibration(logits: Logits, garments: CropSet) -> Calibration:

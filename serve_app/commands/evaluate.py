@@ -16,7 +16,7 @@ DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
 def evaluate(
     data: DataArgument,
     bundle: BundleOption = DEMO_BUNDLE,
-    to: Annotated[Path, typer.Option("--out", help="Folder of report.json, report.md and plots.")] = Path("out/report"),
+    to: Annotated[Path, typer.Option("--out", help="Folder of report.json and report.html.")] = Path("out/report"),
     split: Annotated[str | None, typer.Option(help="Name of the split in the report; the folder's by default.")] = None,
     device: DeviceOption = "cpu",
     record: Annotated[bool, typer.Option(help="Write the summary into the bundle as its measured quality.")] = False,
@@ -27,6 +27,7 @@ def evaluate(
     from models.datasets import read_dataset
     from models.evaluate import evaluate as measure
     from models.evaluate import quality_summary, save_report
+    from models.report import summary_lines
 
     loaded = load_bundle(TaggerArgs(bundle=bundle).bundle_uri)
     photos = read_dataset(data, loaded.ontology)
@@ -39,18 +40,19 @@ def evaluate(
             device=device,
             on_photo=lambda done, _: bar.update(task, completed=done),
         )
-    save_report(report, to)
+    save_report(report, photos, to)
     if record:
         record_quality(loaded.dir, {**loaded.quality, report["split"]: quality_summary(report)})
-    out.print((to / "report.md").read_text(encoding="utf-8").split("\n## ")[0], highlight=False, markup=False)
-    out.print(f"whole report in {to}")
+    for line in summary_lines(report):
+        out.print(line, highlight=False)
+    out.print(f"the whole report: {to / 'report.html'}")
 
 
 def calibrate(data: DataArgument, bundle: BundleOption, device: DeviceOption = "cpu") -> None:
     """Fit temperatures and thresholds to a validation split and write them into the bundle."""
     from models.bundle import load_bundle
+    from models.calibration import calibrate as fit
     from models.datasets import read_dataset
-    from models.evaluate import calibrate as fit
 
     loaded = load_bundle(TaggerArgs(bundle=bundle).bundle_uri)
     fit(loaded, read_dataset(data, loaded.ontology), device)

@@ -1,5 +1,7 @@
 import json
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +12,7 @@ from PIL import Image
 
 from models.evaluate import measure, quality_summary, save_report
 from models.ontology import Attribute, Category, Ontology
-from models.report import report_text
+from models.report import report_html, summary_lines
 from models.types import AttributeScore, Box, Detection, LabelledGarment, LabelledPhoto
 
 ONTOLOGY = Ontology(
@@ -28,7 +30,12 @@ ONTOLOGY = Ontology(
     },
 )
 BUNDLE = SimpleNamespace(
-    name="test", version="1", digest="0" * 64, ontology=ONTOLOGY, thresholds={"dress": {"colour": 0.6}}
+    name="test",
+    version="1",
+    digest="0" * 64,
+    ontology=ONTOLOGY,
+    thresholds={"dress": {"colour": 0.6}},
+    temperatures={"dress": {"length": 2.0}},
 )
 DRESS, SKIRT = (10.0, 10.0, 50.0, 90.0), (60.0, 40.0, 95.0, 95.0)
 
@@ -89,24 +96,63 @@ def test_nothing_found_is_a_report_too(photos: list[LabelledPhoto]) -> None:
     assert report["detection"]["ap"] == 0
     assert report["attributes"]["on_found_boxes"]["dress"] == {}
     assert report["summary"]["on_found_boxes"]["macro_f1"] is None
-    assert "No labelled garment." in report_text(report)
+    assert report["detection"]["confusion"]["counts"] == [[0, 0, 2], [0, 0, 1], [0, 0, 0]]
+    assert report_html(report, photos)
 
 
 def test_no_photo_is_a_report_too() -> None:
     report = run([])
     assert (report["photos"], report["detection"]["ap"]) == (0, None)
-    assert report_text(report)
+    assert report_html(report, []) and summary_lines(report)
 
 
-def test_a_saved_report_is_json_and_shows_its_plots(photos: list[LabelledPhoto], tmp_path: Path) -> None:
-    report = run(photos, Detection(DRESS, 0.9, "dress"))
-    save_report(report, tmp_path / "report")
+def test_scores_ranks_and_confusions_are_told(photos: list[LabelledPhoto]) -> None:
+    report = run(photos)
+    length = report["attributes"]["on_true_boxes"]["dress"]["length"]
+    assert length["confusion"] == [[1, 0], [1, 0]]  # true midi is answered mini
+    assert (length["balanced_accuracy"], length["top3_recall"]) == (0.5, 1.0)
+    assert length["calibration_error"] == pytest.approx(0.4)  # 0.9 twice, right once
+    assert length["calibration_error_before"] == pytest.approx(81 / 82 - 0.5, abs=1e-4)  # odds of 9, squared
+    assert length["coverage"][0] == {"threshold": 0.5, "coverage": 1.0, "right": 0.5}
+    low, high = length["macro_f1_interval"]
+    assert 0 <= low <= length["macro_f1"] <= high <= 1
+    assert report["attributes"]["on_true_boxes"]["dress"]["colour"]["map"] == 1.0
+    assert [each["answers"] for each in report["summary"]["on_true_boxes"]["reliability"]] == [3]
+
+
+def test_what_lies_outside_the_labelled_region_counts_neither_way(photos: list[LabelledPhoto]) -> None:
+    found = Detection(DRESS, 0.9, "dress"), Detection(SKIRT, 0.9, "skirt")
+    region = replace(photos[1], region=(0.0, 0.0, 55.0, 100.0))
+    assert run([photos[1]], *found)["end_to_end"]["found"] == 2
+    report = run([region], *found)
+    assert (report["end_to_end"]["found"], report["detection"]["ap"]) == (1, 1.0)
+    assert report["detection"]["ap_interval"] == [1.0, 1.0]
+
+
+def test_photos_with_one_garment_or_none(photos: list[LabelledPhoto]) -> None:
+    empty = LabelledPhoto(photos[0].path, ())
+    found = Detection(DRESS, 0.9, "dress"), Detection(SKIRT, 0.6, "skirt")
+    assert run([photos[1], empty], *found)["photo_level"] == {
+        "photos_with_garments": 1, "best_category_right": 1.0, "photos_without": 1, "empty_answer_right": 0.0,
+    }  # fmt: skip
+    assert run([photos[1], empty])["photo_level"]["empty_answer_right"] == 1.0
+    assert run([photos[1]])["photo_level"]["best_category_right"] == 0.0
+
+
+def test_a_saved_report_is_json_and_a_page_that_needs_nothing_besides(
+    photos: list[LabelledPhoto], tmp_path: Path
+) -> None:
+    report = run(photos, Detection(DRESS, 0.9, "dress"), Detection(SKIRT, 0.7, "dress"))
+    save_report(report, photos, tmp_path / "report")
     assert json.loads((tmp_path / "report" / "report.json").read_text()) == report
-    text = (tmp_path / "report" / "report.md").read_text()
-    assert "2 photos, 3 garments (dress 2, skirt 1)" in text
-    for plot in ("attributes.png", "detection.png"):
-        assert f"({plot})" in text
-        assert (tmp_path / "report" / plot).stat().st_size > 1000
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "2 photos, 3 garments (dress 2, skirt 1)" in page
+    assert page.count("<svg") == 3 and "data:image/jpeg;base64," in page
+    assert not re.search(r"(src|href)=.?(http|/)", page)
+    # The first photo lacks its skirt and has a dress where it is; the second has one wrong length and that dress.
+    assert [(each["number"], each["weight"]) for each in report["worst"]] == [(0, 1.7), (1, 1.15)]
+    assert ["skirt: not found"] in [note["lines"] for note in report["worst"][0]["notes"]]
+    assert str(tmp_path) not in page
 
 
 def test_the_bundle_keeps_the_main_figures(photos: list[LabelledPhoto]) -> None:

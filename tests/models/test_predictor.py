@@ -5,8 +5,8 @@ import pytest
 
 from models.bundle import Bundle, load_bundle
 from models.bundle_writer import write_random_bundle
+from models.calibration import calibrate
 from models.errors import BundleError
-from models.evaluate import calibrate
 from models.images import crop_square
 from models.ontology import Attribute, Category, Ontology
 from models.predictor import Tagger, chosen_values
