@@ -1,4 +1,4 @@
-"""Makes an evaluation readable: one HTML page with tables, plots and the worst photos inside, and a few lines of text."""
+"""Makes an evaluation readable: one HTML page with tables, plots and the worst photos, and a few lines of text."""
 
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -110,7 +110,8 @@ def _detection(report: Mapping[str, Any]) -> Iterator[str]:
     ]
     yield "<section><h2>Detection</h2>"
     yield f"""<p>Average precision by COCO's rules. At score {end["min_score"]} the service answers {end["found"]}
-garments, {end["matched"]} of which lie on one of the {end["labelled"]} labelled ones: same category, IoU at least 0.5.</p>"""
+garments; {end["matched"]} of them lie on one of the {end["labelled"]} labelled ones, of the same category, IoU at least
+0.5.</p>"""
     yield _table(["category", "AP", "AP at .5", "garments"], rows)
     confusion = quality["confusion"]
     yield "<p>Labelled categories (rows) and what was found in their place (columns).</p>"
