@@ -40,6 +40,7 @@ from serve_app.schemas import (
     OntologyResponse,
     TagResponse,
 )
+from serve_app.tracing import TraceRequests, Tracing
 
 _log = logging.getLogger("ray.serve")
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
@@ -68,7 +69,12 @@ class Service(Protocol):
 
 
 def make_asgi(
-    service: Service, meter: Meter, pages: Sequence[BaseRoute] = (), *, echoes_request_id: bool = True
+    service: Service,
+    meter: Meter,
+    pages: Sequence[BaseRoute] = (),
+    *,
+    echoes_request_id: bool = True,
+    tracing: Tracing | None = None,
 ) -> Starlette:
     """Build the application.
 
@@ -77,6 +83,7 @@ def make_asgi(
         meter: counts the outcomes of POST /v1/tag, and batches that were refused as a whole.
         pages: further routes, such as the page at `/`.
         echoes_request_id: write the request id into the response headers; not under Ray, whose proxy does.
+        tracing: makes spans of requests; None for none.
     """
     endpoints = _Endpoints(service, meter)
     app = Starlette(
@@ -89,7 +96,10 @@ def make_asgi(
             Route("/readyz", endpoints.readyz, methods=["GET"]),
             *pages,
         ],
-        middleware=[Middleware(_Boundary, echoes_request_id=echoes_request_id)],
+        middleware=[
+            Middleware(_Boundary, echoes_request_id=echoes_request_id),
+            *([Middleware(TraceRequests, tracing=tracing)] if tracing else []),
+        ],
         exception_handlers={TaggingError: _answer_tagging_error, HTTPException: _answer_http_exception},
     )
     app.router.redirect_slashes = False  # a redirected POST loses its body with many clients

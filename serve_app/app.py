@@ -19,6 +19,7 @@ from serve_app.deployments import DETECTOR, ROUTER, classifier_name, deployment_
 from serve_app.detector import DetectorDeployment, DetectorModel
 from serve_app.loading import load_classifier, load_detector
 from serve_app.router import RouterDeployment
+from serve_app.tracing import Tracing
 
 OptionsOf = Callable[[str], dict[str, Any]]
 """Deployment name -> keywords of `Deployment.options`."""
@@ -72,12 +73,23 @@ def bind_app(
     def options(name: str) -> dict[str, Any]:
         return {"name": name, **_with_gpu(options_of(name), args.device, 1 + len(bundle.ontology.category_names))}
 
+    def tracing(name: str) -> Callable[[], Tracing]:
+        return partial(Tracing, args.trace_endpoint, args.trace_share, name)
+
     detector = serve.deployment(**options(DETECTOR))(DetectorDeployment).bind(
-        detector_loader, bundle.detector_long_side_px, args.detector_max_batch, args.stall_limit_s
+        detector_loader,
+        bundle.detector_long_side_px,
+        args.detector_max_batch,
+        args.stall_limit_s,
+        make_tracing=tracing(DETECTOR),
     )
     classifiers = {
         category: serve.deployment(**options(classifier_name(category)))(ClassifierDeployment).bind(
-            classifier_loader(category), bundle.crop_size_px, args.classifier_max_batch, args.stall_limit_s
+            classifier_loader(category),
+            bundle.crop_size_px,
+            args.classifier_max_batch,
+            args.stall_limit_s,
+            make_tracing=tracing(classifier_name(category)),
         )
         for category in bundle.ontology.category_names
     }

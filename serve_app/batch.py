@@ -24,6 +24,7 @@ from serve_app.metrics import REQUESTS, Meter
 from serve_app.multipart import Part, parse_multipart
 from serve_app.query import TagOptions
 from serve_app.schemas import MAX_BATCH_IMAGES, BatchImage, BatchRequest, BatchResult, ErrorBody, TagResponse
+from serve_app.tracing import span
 from serve_app.upload import checked_source, decode_base64, parse_json, read_body
 
 _log = logging.getLogger("ray.serve")
@@ -152,7 +153,8 @@ class Batch:
         read_photo = await self._reader(item)
         async with self._tagger.places:
             photo = await self._tagger.composer.tag(lambda: self._budget.admit(*read_photo()), self._options)
-        return self._tagger.answerer.response(photo, self._options, request_id)
+        with span("assemble"):
+            return self._tagger.answerer.response(photo, self._options, request_id)
 
     async def _reader(self, item: _Item) -> Callable[[], tuple[bytes, str | None]]:
         source = item.source

@@ -11,6 +11,7 @@ from models.images import PADDING_GREY
 from models.types import AttributeScores
 from serve_app.batching import Batcher
 from serve_app.metrics import MODEL_METRICS, Meter, RayMeter
+from serve_app.tracing import Tracing
 
 
 class ClassifierModel(Protocol):
@@ -29,6 +30,7 @@ class ClassifierDeployment:
         max_batch: crops that the model takes at once.
         stall_limit_s: a batch that computes longer marks the replica unhealthy.
         meter: records batches; None for Ray's.
+        make_tracing: makes what traces calls; called once, here in the replica.
     """
 
     def __init__(
@@ -38,27 +40,33 @@ class ClassifierDeployment:
         max_batch: int,
         stall_limit_s: float,
         meter: Meter | None = None,
+        make_tracing: Callable[[], Tracing] = Tracing,
     ) -> None:
         self._model = load_model()
         self._max_batch = max_batch
         self._stall_limit_s = stall_limit_s
+        self._tracing = make_tracing()
         self._model.classify(np.full((1, size_px, size_px, 3), PADDING_GREY, dtype=np.uint8))
         self._batcher: Batcher[NDArray[np.uint8], tuple[AttributeScores, ...]] = Batcher(
             self._run, max_batch, size_of=len, meter=meter or RayMeter(MODEL_METRICS)
         )
 
-    async def classify(self, crops: NDArray[np.uint8], budget_s: float) -> tuple[AttributeScores, ...]:
+    async def classify(
+        self, crops: NDArray[np.uint8], budget_s: float, trace: str | None = None
+    ) -> tuple[AttributeScores, ...]:
         """Answer the attributes of the crops of one photo.
 
         Args:
             crops: (N, S, S, 3) uint8, N >= 1.
             budget_s: seconds that are left for it to begin.
+            trace: traceparent of the request, if it is traced.
 
         Raises:
             DeadlineExceeded: if the budget ends first.
             ModelFailed: if the model raised.
         """
-        return await self._batcher.submit(crops, budget_s)
+        with self._tracing.call("batch", trace):
+            return await self._batcher.submit(crops, budget_s)
 
     async def ping(self) -> None:
         """Answer, to show that the replica takes calls."""
@@ -70,6 +78,7 @@ class ClassifierDeployment:
     def __del__(self) -> None:
         if hasattr(self, "_batcher"):  # absent where loading failed
             self._batcher.abandon()
+            self._tracing.close()
 
     def _run(self, batch: list[NDArray[np.uint8]]) -> list[tuple[AttributeScores, ...]]:
         """All crops of the batch in passes of at most `max_batch`; a photo may bring more than that."""

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import ParamSpec, Protocol, TypeVar
 
@@ -25,6 +26,7 @@ from serve_app.config import TaggerArgs
 from serve_app.errors import DeadlineExceeded, DetectorUnavailable, ModelFailed, ModelUnavailable, ReplicaDied
 from serve_app.metrics import CROPS_PER_REQUEST, DETECTIONS, PARTIAL_ANSWERS, RETRIES, STAGE_DURATION, Meter
 from serve_app.query import TagOptions
+from serve_app.tracing import span
 
 _log = logging.getLogger("ray.serve")
 _P = ParamSpec("_P")
@@ -135,12 +137,13 @@ class Composer:
 
     def _decode(self, read_photo: Callable[[], tuple[bytes, str | None]]) -> NDArray[np.uint8]:
         data, content_type = read_photo()
-        return decode_image(
-            data,
-            max_bytes=self._args.max_image_bytes,
-            max_pixels=self._args.max_image_pixels,
-            content_type=content_type,
-        )
+        with span("decode"):
+            return decode_image(
+                data,
+                max_bytes=self._args.max_image_bytes,
+                max_pixels=self._args.max_image_pixels,
+                content_type=content_type,
+            )
 
     async def _find(self, image: NDArray[np.uint8], options: TagOptions, deadline: float) -> list[Detection]:
         """Detections in pixels of the photo, best first; the whole photo where the caller named its category."""
@@ -214,6 +217,7 @@ class Composer:
                 "classify",
                 min(deadline, asyncio.get_running_loop().time() + self._args.classify_deadline_s),
                 lambda budget_s: self._classify_by_category[category](crops, budget_s),
+                category=category,
             )
         except (TaggingError, TimeoutError) as exc:
             _log.warning("the classifier of %s cannot answer: %r", category, exc)
@@ -223,16 +227,20 @@ class Composer:
             return None
         return answers
 
-    async def _with_retry(self, stage: str, deadline: float, call: Callable[[float], Awaitable[_T]]) -> _T:
+    async def _with_retry(
+        self, stage: str, deadline: float, call: Callable[[float], Awaitable[_T]], **about: str
+    ) -> _T:
         """Call within the deadline, once more if the replica dies; inference is idempotent."""
         loop = asyncio.get_running_loop()
         async with asyncio.timeout_at(deadline):
             try:
-                return await call(deadline - loop.time())
+                with span(stage, **about):
+                    return await call(deadline - loop.time())
             except ReplicaDied as exc:
                 _log.warning("a replica died in stage %s, calling another: %r", stage, exc)
                 self._meter.count(RETRIES, stage=stage)
-                return await call(deadline - loop.time())
+                with span(f"{stage} again", **about):
+                    return await call(deadline - loop.time())
 
     def _crop(self, image: NDArray[np.uint8], found: Sequence[Detection]) -> NDArray[np.uint8]:
         """(N, S, S, 3) uint8."""
@@ -247,7 +255,8 @@ class Composer:
         return measured
 
     async def _in_thread(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
+        run = copy_context().run  # the trace goes along
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: run(work, *args, **kwargs))
 
     def _record(self, times: StageTimes, garments: Sequence[TaggedGarment]) -> None:
         for stage, duration_s in (

@@ -64,6 +64,12 @@ class TaggerArgs(BaseModel):
         ge=1,
         description="Photos of batches that a router has at the models at once; half a detector batch leaves room.",
     )
+    trace_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/]+/\S*$",
+        description="OTLP collector over HTTP that traces go to, `http://collector:4318/v1/traces`; none: no traces.",
+    )
+    trace_share: float = Field(0.01, ge=0, le=1, description="Of the requests that bring no trace, traced ones.")
     detector_max_batch: int = Field(8, ge=1, description="Photos that the detector takes at once.")
     classifier_max_batch: int = Field(16, ge=1, description="Crops that a classifier takes at once.")
 

@@ -11,6 +11,7 @@ from models.images import PADDING_GREY, detector_canvas
 from models.types import Detection
 from serve_app.batching import Batcher
 from serve_app.metrics import MODEL_METRICS, Meter, RayMeter
+from serve_app.tracing import Tracing
 
 _SHAPES_HW = ((1, 1), (4, 3), (3, 4))  # one photo for each canvas there is
 
@@ -37,6 +38,7 @@ class DetectorDeployment:
         max_batch: canvases that the model takes at once.
         stall_limit_s: a batch that computes longer marks the replica unhealthy.
         meter: records batches; None for Ray's.
+        make_tracing: makes what traces calls; called once, here in the replica.
     """
 
     def __init__(
@@ -46,9 +48,11 @@ class DetectorDeployment:
         max_batch: int,
         stall_limit_s: float,
         meter: Meter | None = None,
+        make_tracing: Callable[[], Tracing] = Tracing,
     ) -> None:
         self._model = load_model()
         self._stall_limit_s = stall_limit_s
+        self._tracing = make_tracing()
         for image_hw in _SHAPES_HW:
             canvas_hw = detector_canvas(image_hw, long_side_px)
             self._model.detect([np.full((*canvas_hw, 3), PADDING_GREY, dtype=np.uint8)], 0.5)
@@ -59,19 +63,23 @@ class DetectorDeployment:
             meter=meter or RayMeter(MODEL_METRICS),
         )
 
-    async def detect(self, canvas: NDArray[np.uint8], min_score: float, budget_s: float) -> tuple[Detection, ...]:
+    async def detect(
+        self, canvas: NDArray[np.uint8], min_score: float, budget_s: float, trace: str | None = None
+    ) -> tuple[Detection, ...]:
         """Find the garments on a canvas.
 
         Args:
             canvas: (h, w, 3) uint8.
             min_score: detections below it are dropped.
             budget_s: seconds that are left for it to begin.
+            trace: traceparent of the request, if it is traced.
 
         Raises:
             DeadlineExceeded: if the budget ends first.
             ModelFailed: if the model raised.
         """
-        return await self._batcher.submit(_Canvas(canvas, min_score), budget_s)
+        with self._tracing.call("batch", trace):
+            return await self._batcher.submit(_Canvas(canvas, min_score), budget_s)
 
     async def ping(self) -> None:
         """Answer, to show that the replica takes calls."""
@@ -83,6 +91,7 @@ class DetectorDeployment:
     def __del__(self) -> None:
         if hasattr(self, "_batcher"):  # absent where loading failed
             self._batcher.abandon()
+            self._tracing.close()
 
     def _run(self, batch: list[_Canvas]) -> list[tuple[Detection, ...]]:
         """One pass at the lowest score anybody asked for; each keeps its own."""

@@ -20,6 +20,7 @@ from ray.serve.handle import DeploymentHandle
 from models.errors import TaggingError
 from models.types import AttributeScores, Detection
 from serve_app.errors import ModelFailed, ModelUnavailable, Overloaded, ReplicaDied
+from serve_app.tracing import current_trace
 
 _DEATHS = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError)
 
@@ -32,7 +33,7 @@ class DetectorHandle:
 
     async def __call__(self, canvas: NDArray[np.uint8], min_score: float, budget_s: float) -> Sequence[Detection]:
         """Detections in pixels of the canvas, (h, w, 3) uint8."""
-        found: Sequence[Detection] = await _call(self._handle.detect, canvas, min_score, budget_s)
+        found: Sequence[Detection] = await _call(self._handle.detect, canvas, min_score, budget_s, current_trace())
         return found
 
     async def ping(self) -> None:
@@ -48,7 +49,7 @@ class ClassifierHandle:
 
     async def __call__(self, crops: NDArray[np.uint8], budget_s: float) -> Sequence[AttributeScores]:
         """Scores of each of (N, S, S, 3) uint8 crops."""
-        scores: Sequence[AttributeScores] = await _call(self._handle.classify, crops, budget_s)
+        scores: Sequence[AttributeScores] = await _call(self._handle.classify, crops, budget_s, current_trace())
         return scores
 
 

@@ -18,6 +18,7 @@ from serve_app.metrics import ROUTER_METRICS, RayMeter
 from serve_app.naming import Names
 from serve_app.openapi import openapi_routes
 from serve_app.service import TaggingService
+from serve_app.tracing import Tracing
 from serve_app.web import web_routes
 
 
@@ -39,6 +40,7 @@ class RouterDeployment:
         classifier_by_category: Mapping[str, DeploymentHandle[Any]],
     ) -> None:
         self._meter = RayMeter(ROUTER_METRICS)
+        self._tracing = Tracing(args.trace_endpoint, args.trace_share, "router")
         self._threads = ThreadPoolExecutor(args.num_decode_threads, thread_name_prefix="decode")
         detect = DetectorHandle(detector)
         classify = {category: ClassifierHandle(handle) for category, handle in classifier_by_category.items()}
@@ -53,7 +55,8 @@ class RouterDeployment:
     def __serve_build_asgi_app__(self) -> Starlette:
         """Called by Serve once the replica is there."""
         pages = [*web_routes(), *openapi_routes()]
-        return make_asgi(self._service, self._meter, pages, echoes_request_id=False)  # Serve's proxy echoes it
+        # Serve's proxy echoes the request id.
+        return make_asgi(self._service, self._meter, pages, echoes_request_id=False, tracing=self._tracing)
 
     async def check_health(self) -> None:
         """Answer, which shows that the event loop turns."""
@@ -61,3 +64,4 @@ class RouterDeployment:
     def __del__(self) -> None:
         if hasattr(self, "_threads"):
             self._threads.shutdown(wait=False, cancel_futures=True)
+            self._tracing.close()

@@ -17,6 +17,7 @@ from serve_app.naming import Names
 from serve_app.ontology_answer import ontology_response
 from serve_app.query import TagOptions, parse_query
 from serve_app.schemas import BundleResponse, OntologyResponse, TagResponse
+from serve_app.tracing import span
 from serve_app.upload import receive_photo
 
 _READY_LIMIT_S = 2.0
@@ -64,7 +65,8 @@ class TaggingService:
         limits = self._args
         read_photo = await receive_photo(request, limits.max_image_bytes, limits.upload_deadline_s, self._fetch)
         photo = await self._composer.tag(read_photo, options)
-        return self._answerer.response(photo, options, request_id)
+        with span("assemble"):
+            return self._answerer.response(photo, options, request_id)
 
     async def open_batch(self, request: Request, request_id: str) -> Batch:
         """Receive the photos of a batch; the caller closes it."""

@@ -15,6 +15,7 @@ from models.ontology import Ontology
 from serve_app.config import TaggerArgs
 from serve_app.deployments import deployment_options
 from serve_app.start import RunningService, StartOptions, start_service
+from tests.collector import Collector
 from tests.e2e.painted import PaintedLoader, extended_ontology, load_painted_detector
 from tests.fakes import facts
 
@@ -26,6 +27,7 @@ class Cluster:
     service: RunningService
     client: httpx.Client
     ontology: Ontology
+    collector: Collector
 
 
 def free_port() -> int:
@@ -38,7 +40,14 @@ def free_port() -> int:
 def cluster() -> Iterator[Cluster]:
     os.environ.setdefault("RAY_metrics_report_interval_ms", "500")
     ontology = extended_ontology()
-    args = TaggerArgs(request_deadline_s=40.0, detect_deadline_s=30.0, classify_deadline_s=30.0)
+    collector = Collector()
+    args = TaggerArgs(
+        request_deadline_s=40.0,
+        detect_deadline_s=30.0,
+        classify_deadline_s=30.0,
+        trace_endpoint=collector.endpoint,
+        trace_share=0.0,  # only what asks for it
+    )
     temp_dir = Path(tempfile.mkdtemp(prefix="tagger-", dir="/tmp"))  # sockets need short paths
     options = StartOptions(
         port=free_port(), temp_dir=temp_dir, options_of=lambda name: deployment_options(name, "kind-cpu")
@@ -51,9 +60,10 @@ def cluster() -> Iterator[Cluster]:
 
     try:
         with (
+            collector,
             start_service(args, options, report=lambda text: None, build=build) as service,
             httpx.Client(base_url=service.url, timeout=120) as client,
         ):
-            yield Cluster(service, client, ontology)
+            yield Cluster(service, client, ontology, collector)
     finally:
         shutil.rmtree(temp_dir, ignore_errors=True)

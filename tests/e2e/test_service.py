@@ -186,3 +186,25 @@ def test_every_declared_metric_is_exported(cluster: Cluster) -> None:
         ("ray_tagger_requests_total", {"outcome": "partial"}),
     ):
         wait_for(cluster.service.metrics_url, partial(_is_counted, name, labels))
+
+
+def test_one_trace_goes_through_all_replicas(cluster: Cluster) -> None:
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    headers = {"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"}
+    response = cluster.client.post("/v1/tag", content=_photo(painted.THREE_DRESSES), headers=headers)
+    assert response.status_code == 200
+    spans = cluster.collector.spans(trace_id, 7, limit_s=120)
+    assert sorted((span.deployment, span.name) for span in spans) == [
+        ("classifier-dress", "batch"),
+        ("detector", "batch"),
+        ("router", "POST /v1/tag"),
+        ("router", "assemble"),
+        ("router", "classify"),
+        ("router", "decode"),
+        ("router", "detect"),
+    ]
+    names = {span.span_id: span.name for span in spans}
+    assert {span.deployment: names[span.parent_id] for span in spans if span.name == "batch"} == {
+        "detector": "detect",
+        "classifier-dress": "classify",
+    }
