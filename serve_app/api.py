@@ -36,6 +36,7 @@ from serve_app.schemas import (
     BundleResponse,
     ErrorBody,
     ErrorResponse,
+    FeedbackResponse,
     HealthResponse,
     OntologyResponse,
     TagResponse,
@@ -57,6 +58,9 @@ class Service(Protocol):
 
     async def open_batch(self, request: Request, request_id: str) -> Batch:
         """Receive the photos of a batch; raises TaggingError. The caller closes it."""
+
+    async def take_feedback(self, request: Request) -> None:
+        """Keep a correction; raises TaggingError."""
 
     def ontology(self) -> OntologyResponse:
         """Say what can be answered."""
@@ -90,6 +94,7 @@ def make_asgi(
         routes=[
             Route("/v1/tag", endpoints.tag, methods=["POST"]),
             Route("/v1/tag/batch", endpoints.tag_batch, methods=["POST"]),
+            Route("/v1/feedback", endpoints.feedback, methods=["POST"]),
             Route("/v1/ontology", endpoints.ontology, methods=["GET"]),
             Route("/v1/bundle", endpoints.bundle, methods=["GET"]),
             Route("/healthz", endpoints.healthz, methods=["GET"]),
@@ -138,6 +143,10 @@ class _Endpoints:
         finally:
             batch.close()
         return _json(BatchResponse(request_id=request_id, results=sorted(results, key=lambda result: result.index)))
+
+    async def feedback(self, request: Request) -> Response:
+        await self._service.take_feedback(request)
+        return _json(FeedbackResponse(request_id=request_id_of(request), status="recorded"))
 
     async def ontology(self, request: Request) -> Response:
         return _json(self._service.ontology())

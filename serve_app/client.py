@@ -29,7 +29,7 @@ from serve_app.exchange import (
     Wait,
     Wire,
 )
-from serve_app.schemas import BundleResponse, OntologyResponse, TagResponse
+from serve_app.schemas import BundleResponse, Garment, OntologyResponse, TagResponse
 
 __all__ = ["AsyncTaggerClient", "Photo", "RetryPolicy", "TagQuery", "TaggerClient", "TaggerClientError"]
 
@@ -107,6 +107,23 @@ class TaggerClient:
             TaggerClientError: if the batch as a whole was refused or failed.
         """
         return self._run(self._wire.tag_batch(photos, query, self._http.build_request))
+
+    def feedback(
+        self, request_id: str, garment: Garment, attribute: str, values: Sequence[str], photo: str | None = None
+    ) -> None:
+        """Say what an attribute of an answered garment really is.
+
+        Args:
+            request_id: of the answer.
+            garment: as answered, without a profile.
+            attribute: one of its category, or `category`.
+            values: the right one, or the right ones.
+            photo: the file of the photo, relative to where training will find them.
+
+        Raises:
+            TaggerClientError: as in `tag`.
+        """
+        self._run(self._wire.feedback(request_id, garment, attribute, values, photo, build=self._http.build_request))
 
     def ontology(self) -> OntologyResponse:
         """Categories, attributes and values of the service. Raises like `tag`."""
@@ -207,6 +224,14 @@ class AsyncTaggerClient:
     ) -> list[TagResponse | TaggerClientError]:
         """One outcome for every photo, by one request; see `TaggerClient.tag_batch`."""
         return await self._run(self._wire.tag_batch(photos, query, self._http.build_request))
+
+    async def feedback(
+        self, request_id: str, garment: Garment, attribute: str, values: Sequence[str], photo: str | None = None
+    ) -> None:
+        """Say what an attribute of an answered garment really is; see `TaggerClient.feedback`."""
+        await self._run(
+            self._wire.feedback(request_id, garment, attribute, values, photo, build=self._http.build_request)
+        )
 
     async def ontology(self) -> OntologyResponse:
         """Categories, attributes and values of the service. Raises like `tag`."""

@@ -70,6 +70,7 @@ class TaggerArgs(BaseModel):
         description="OTLP collector over HTTP that traces go to, `http://collector:4318/v1/traces`; none: no traces.",
     )
     trace_share: float = Field(0.01, ge=0, le=1, description="Of the requests that bring no trace, traced ones.")
+    feedback: str = Field("", description="Folder that feedback is kept in, a file per router; empty: none is taken.")
     detector_max_batch: int = Field(8, ge=1, description="Photos that the detector takes at once.")
     classifier_max_batch: int = Field(16, ge=1, description="Crops that a classifier takes at once.")
 

@@ -82,6 +82,12 @@ class DetectorUnavailable(ServiceError):
     code = "detector_unavailable"
 
 
+class FeedbackUnavailable(ServiceError):
+    """Feedback cannot be kept now."""
+
+    code = "feedback_unavailable"
+
+
 class ModelUnavailable(ServiceError):
     """A deployment cannot answer; the composition decides what that means for the caller."""
 
@@ -113,11 +119,12 @@ STATUS_BY_CODE = {
     "internal": 500,
     "overloaded": 503,
     "detector_unavailable": 503,
+    "feedback_unavailable": 503,
     "deadline_exceeded": 504,
 }
 """Every code that leaves the service; a code that is missing here is answered as `internal`."""
 
-RETRY_AFTER_S_BY_CODE = {"rate_limited": 1, "overloaded": 1, "detector_unavailable": 5}
+RETRY_AFTER_S_BY_CODE = {"rate_limited": 1, "overloaded": 1, "detector_unavailable": 5, "feedback_unavailable": 5}
 """Seconds in the Retry-After header: one for a queue to drain, five for a replica to start."""
 
 INTERNAL_MESSAGE = "something failed on our side; the request id finds it in the log"

@@ -16,7 +16,16 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from models.errors import TaggingError
-from serve_app.schemas import BatchResponse, BatchResult, ErrorResponse, TagResponse
+from serve_app.schemas import (
+    BatchResponse,
+    BatchResult,
+    ErrorResponse,
+    FeedbackGarment,
+    FeedbackRequest,
+    FeedbackResponse,
+    Garment,
+    TagResponse,
+)
 
 Photo = str | Path | bytes
 """Path of an image file, or its bytes."""
@@ -140,6 +149,26 @@ class Wire:
             outcomes |= {sent: _outcome(result) for sent, result in zip(files, answer.results, strict=False)}
         unanswered = TaggerClientError("the service left out an answer", "", "unexpected_answer")
         return [outcomes.get(index, unanswered) for index in range(len(photos))]
+
+    def feedback(
+        self,
+        request_id: str,
+        garment: Garment,
+        attribute: str,
+        values: Sequence[str],
+        photo: str | None,
+        *,
+        build: Callable[..., httpx.Request],
+    ) -> Exchange[FeedbackResponse]:
+        """Send a correction; sent twice it is the same correction."""
+        body = FeedbackRequest(
+            request_id=request_id,
+            garment=FeedbackGarment(category=garment.category, box=garment.box),
+            attribute=attribute,
+            values=list(values),
+            photo=photo,
+        ).model_dump(mode="json", exclude_none=True)
+        return (yield from self.ask(lambda: build("POST", "/v1/feedback", json=body), FeedbackResponse))
 
     def ask(self, build: Callable[[], httpx.Request], schema: type[Answer]) -> Exchange[Answer]:
         """Send until answered or out of retries, then read the answer."""

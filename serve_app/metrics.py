@@ -39,6 +39,7 @@ TAGS = Metric("counter", "tagger_tags", "Attribute values answered.", ("attribut
 LOW_CONFIDENCE = Metric(
     "counter", "tagger_low_confidence", "Best values below the low-confidence score.", ("category", "attribute")
 )
+FEEDBACK = Metric("counter", "tagger_feedback", "Corrections taken.", ("category", "attribute"))
 RETRIES = Metric("counter", "tagger_retries", "Calls repeated because a replica died.", ("stage",))
 PARTIAL_ANSWERS = Metric(
     "counter", "tagger_partial_answers", "Garments answered without their attributes.", ("category",)
@@ -57,6 +58,7 @@ ROUTER_METRICS = (
     CROPS_PER_REQUEST,
     TAGS,
     LOW_CONFIDENCE,
+    FEEDBACK,
     RETRIES,
     PARTIAL_ANSWERS,
 )

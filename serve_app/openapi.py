@@ -26,11 +26,20 @@ from serve_app.openapi_bodies import (
     MultipartPhoto,
     TagParameters,
     batch_bodies,
+    feedback_body,
     json_content,
     photo_bodies,
     query_parameters,
 )
-from serve_app.schemas import BatchRequest, ErrorBody, ErrorResponse, HealthResponse, TagRequest
+from serve_app.schemas import (
+    BatchRequest,
+    ErrorBody,
+    ErrorResponse,
+    FeedbackRequest,
+    FeedbackResponse,
+    HealthResponse,
+    TagRequest,
+)
 from serve_app.web import page_endpoint
 
 INTERFACE_VERSION = "1.1"
@@ -52,6 +61,7 @@ _ERRORS: tuple[type[model_errors.TaggingError], ...] = (
     errors.RateLimited,
     errors.Overloaded,
     errors.DetectorUnavailable,
+    errors.FeedbackUnavailable,
     errors.DeadlineExceeded,
 )
 MEANING_BY_CODE = {error.code: (error.__doc__ or "").splitlines()[0] for error in _ERRORS} | {
@@ -61,8 +71,8 @@ MEANING_BY_CODE = {error.code: (error.__doc__ or "").splitlines()[0] for error i
 
 _KEY = ("key_missing", "key_refused")
 _ALWAYS = ("internal",)
-_NOWHERE = ("not_found", "method_not_allowed")
-"""Answered on paths and methods that do not exist, so by no operation."""
+_NOT_OF_TAGGING = ("not_found", "method_not_allowed", "feedback_unavailable")
+"""Answered on paths and methods that do not exist, or by other operations only."""
 
 _ABOUT = f"""Finds the garments in a product photo and answers the catalogue attributes of each.
 
@@ -95,7 +105,7 @@ _OPERATIONS = (
         "tagPhoto",
         "Tag one photo",
         TAG_EXAMPLE,
-        [code for code in STATUS_BY_CODE if code not in _NOWHERE],
+        [code for code in STATUS_BY_CODE if code not in _NOT_OF_TAGGING],
         parameters=TagParameters,
         body=photo_bodies(),
     ),
@@ -112,6 +122,15 @@ _OPERATIONS = (
         parameters=TagParameters,
         body=batch_bodies(),
         line=BATCH_EXAMPLE.results[0],
+    ),
+    _Operation(
+        "post",
+        "/v1/feedback",
+        "giveFeedback",
+        "Say what an attribute of a garment really is",
+        FeedbackResponse(request_id=TAG_EXAMPLE.request_id, status="recorded"),
+        ("bad_request", "not_found", "upload_timeout", "rate_limited", "feedback_unavailable", *_KEY, *_ALWAYS),
+        body=feedback_body(),
     ),
     _Operation(
         "get",
@@ -132,7 +151,7 @@ _OPERATIONS = (
         ("detector_unavailable", "overloaded", "deadline_exceeded", *_ALWAYS),
     ),
 )
-_REQUESTS: tuple[type[BaseModel], ...] = (TagRequest, MultipartPhoto, BatchRequest, MultipartBatch)
+_REQUESTS: tuple[type[BaseModel], ...] = (TagRequest, MultipartPhoto, BatchRequest, MultipartBatch, FeedbackRequest)
 
 
 @cache

@@ -5,7 +5,15 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, TypeAdapter
 
 from models.image_headers import ACCEPTED_TYPES
-from serve_app.schemas import MAX_BATCH_IMAGES, BatchImage, BatchRequest, ImageSource, TagRequest
+from serve_app.schemas import (
+    MAX_BATCH_IMAGES,
+    BatchImage,
+    BatchRequest,
+    FeedbackGarment,
+    FeedbackRequest,
+    ImageSource,
+    TagRequest,
+)
 
 Json = dict[str, Any]
 
@@ -98,6 +106,19 @@ def batch_bodies() -> Json:
             **json_content(BatchRequest, {"images": BatchRequest(images=images)}),
         },
     }
+
+
+def feedback_body() -> Json:
+    """One correction."""
+    garment = FeedbackGarment(category="dress", box=(122.5, 96.0, 655.0, 1130.5))
+    feedback = FeedbackRequest(
+        request_id="5f0c2a8e6d1b4f7c9e3a1d2b4c6f8a90",
+        garment=garment,
+        attribute="neckline",
+        values=["square"],
+        photo="spring/0815.jpg",
+    )
+    return {"required": True, "content": json_content(FeedbackRequest, {"neckline": feedback})}
 
 
 def json_content(schema: type[BaseModel], examples: dict[str, BaseModel], media_type: str = "application/json") -> Json:

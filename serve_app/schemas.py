@@ -1,10 +1,13 @@
 """The public contract: request, response and error bodies of the HTTP interface, version 1."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 MAX_BATCH_IMAGES = 64
+CATEGORY_CORRECTION = "category"
+"""What stands for an attribute where feedback corrects the category itself."""
+_Pixel = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
 
 
 class _Request(BaseModel):
@@ -38,6 +41,32 @@ class BatchRequest(_Request):
     """JSON body of POST /v1/tag/batch."""
 
     images: list[BatchImage] = Field(min_length=1, max_length=MAX_BATCH_IMAGES)
+
+
+class FeedbackGarment(_Request):
+    """A garment as it was answered, by the ontology's names."""
+
+    model_config = ConfigDict(strict=True)
+
+    category: str = Field(max_length=100)
+    box: tuple[_Pixel, _Pixel, _Pixel, _Pixel]
+
+
+class FeedbackRequest(_Request):
+    """JSON body of POST /v1/feedback: what one attribute of one garment really is."""
+
+    model_config = ConfigDict(strict=True)
+
+    request_id: str = Field(min_length=1, max_length=140, pattern=r"^[!-~]+$", description="Of the answer.")
+    garment: FeedbackGarment
+    attribute: str = Field(max_length=100, description="An attribute of the category, or `category` for itself.")
+    values: list[str] = Field(min_length=1, max_length=50, description="Right value; more where it takes several.")
+    photo: str | None = Field(
+        None,
+        min_length=1,
+        max_length=500,
+        description="Your file of the photo, relative to the folder of all; else it is called like the request.",
+    )
 
 
 class Value(_Response):
@@ -123,6 +152,13 @@ class BatchResponse(_Response):
 
     request_id: str
     results: list[BatchResult]
+
+
+class FeedbackResponse(_Response):
+    """Answer of POST /v1/feedback: it is kept."""
+
+    request_id: str
+    status: Literal["recorded"]
 
 
 class BundleResponse(_Response):

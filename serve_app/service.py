@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from starlette.requests import Request
 
@@ -12,6 +13,7 @@ from serve_app.compose import Composer
 from serve_app.config import TaggerArgs
 from serve_app.download import Fetch
 from serve_app.errors import DetectorUnavailable, ModelUnavailable, Overloaded
+from serve_app.feedback import FeedbackTaker
 from serve_app.metrics import Meter
 from serve_app.naming import Names
 from serve_app.ontology_answer import ontology_response
@@ -34,7 +36,7 @@ class TaggingService:
         answerer: writes the response.
         ping_detector: returns when a detector replica answers.
         fetch: fetches a photo by its address.
-        meter: counts the outcomes of the photos in batches.
+        meter: counts the outcomes of the photos in batches, and feedback.
         names: languages and profiles that answers may be in.
     """
 
@@ -56,6 +58,8 @@ class TaggingService:
         self._ping_detector = ping_detector
         self._fetch = fetch
         self._names = names
+        folder = Path(args.feedback).expanduser() if args.feedback else None
+        self._feedback = FeedbackTaker(folder, bundle, args.upload_deadline_s, meter)
         self._batches = BatchTagger(args, composer, answerer, fetch, meter)
         self._ready_until = 0.0  # loop time
 
@@ -72,6 +76,10 @@ class TaggingService:
         """Receive the photos of a batch; the caller closes it."""
         options = self._options(request)
         return await self._batches.open(request, options, request_id)
+
+    async def take_feedback(self, request: Request) -> None:
+        """Keep a correction; see `FeedbackTaker.take`."""
+        await self._feedback.take(request)
 
     def ontology(self) -> OntologyResponse:
         """Categories, attributes and values of the bundle, and their names for people."""

@@ -11,6 +11,7 @@ from models.errors import DatasetError
 from models.ontology import Ontology
 from models.readers.coco import read_coco
 from models.readers.deepfashion import read_deepfashion, read_deepfashion2, read_deepfashion_fine
+from models.readers.feedback import read_feedback
 from models.readers.imaterialist import read_imaterialist_labels, read_imaterialist_masks
 from models.readers.mapping import ForeignPhoto, LabelMapping, Values, check_values, load_mapping
 from models.readers.tables import read_csv, read_fashionai, read_records
@@ -27,6 +28,7 @@ READERS: dict[str, Reader] = {
     "deepfashion-fine": read_deepfashion_fine,
     "deepfashion2": read_deepfashion2,
     "fashionai": read_fashionai,
+    "feedback": read_feedback,
     "imaterialist-labels": read_imaterialist_labels,
     "imaterialist-masks": read_imaterialist_masks,
     "records": read_records,

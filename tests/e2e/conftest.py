@@ -41,14 +41,15 @@ def cluster() -> Iterator[Cluster]:
     os.environ.setdefault("RAY_metrics_report_interval_ms", "500")
     ontology = extended_ontology()
     collector = Collector()
+    temp_dir = Path(tempfile.mkdtemp(prefix="tagger-", dir="/tmp"))  # sockets need short paths
     args = TaggerArgs(
         request_deadline_s=40.0,
         detect_deadline_s=30.0,
         classify_deadline_s=30.0,
+        feedback=str(temp_dir / "feedback"),
         trace_endpoint=collector.endpoint,
         trace_share=0.0,  # only what asks for it
     )
-    temp_dir = Path(tempfile.mkdtemp(prefix="tagger-", dir="/tmp"))  # sockets need short paths
     options = StartOptions(
         port=free_port(), temp_dir=temp_dir, options_of=lambda name: deployment_options(name, "kind-cpu")
     )

@@ -1,6 +1,7 @@
 """The running service over real HTTP: what each category costs, batches, errors, failures, metrics."""
 
 import asyncio
+import json
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,12 @@ from tests.fakes import photo_bytes
 
 pytestmark = pytest.mark.cluster
 
+FEEDBACK = {
+    "request_id": "r-1",
+    "garment": {"category": "dress", "box": [1, 2, 3, 4]},
+    "attribute": "neckline",
+    "values": ["v_neck"],
+}
 BATCHES = "ray_tagger_batch_size_count"
 
 
@@ -74,6 +81,18 @@ def test_one_call_per_category_found_however_many_garments(cluster: Cluster) -> 
         "detector": 1,
         "classifier-dress": 1,
     }
+
+
+def test_a_batch_streams_an_outcome_for_every_photo(cluster: Cluster) -> None:
+    photos = [_photo(painted.THREE_DRESSES), b"no picture", _photo(painted.NOTHING)]
+    files = [("images", (str(index), photo)) for index, photo in enumerate(photos)]
+    with cluster.client.stream(
+        "POST", "/v1/tag/batch", files=files, headers={"accept": "application/x-ndjson"}
+    ) as response:
+        assert response.headers["content-type"].startswith("application/x-ndjson")
+        results = {result["index"]: result for result in map(json.loads, response.iter_lines())}
+    assert [len(results[index]["result"]["garments"]) for index in (0, 2)] == [3, 0]
+    assert results[1]["error"]["code"] == "image_unreadable"
 
 
 def test_no_garment_is_a_normal_answer(cluster: Cluster) -> None:
@@ -172,6 +191,7 @@ def test_every_declared_metric_is_exported(cluster: Cluster) -> None:
     _tag(cluster, painted.UNSURE_TOP)
     _tag(cluster, painted.THREE_DRESSES)
     _tag(cluster, painted.BREAKS_CLASSIFIER, category="trousers")
+    assert cluster.client.post("/v1/feedback", json=FEEDBACK).json()["status"] == "recorded"
     # retries and drops need the tests above; without them these two are left out
     always = {metric.exported_name for metric in ALL_METRICS if metric.name not in ("tagger_retries", "tagger_dropped")}
 

@@ -24,11 +24,11 @@ NAMES = Names.load("", load_ontology())
 
 
 @pytest.fixture(scope="session")
-def url() -> Iterator[str]:
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     async def is_alive() -> None:
         pass
 
-    args, meter = TaggerArgs.model_validate({}), FakeMeter()
+    args, meter = TaggerArgs(feedback=str(tmp_path_factory.mktemp("feedback"))), FakeMeter()
     with ThreadPoolExecutor(2) as threads, socket.socket() as listener:
         classify = {name: FakeClassify(name) for name in load_ontology().category_names}
         composer = Composer(args, facts(), FakeDetect([DRESS]), classify, threads, meter)

@@ -13,7 +13,8 @@ OPERATIONS = [
     for path, item in openapi_document()["paths"].items()
     for method in item
     for mode in GenerationMode
-    if "parameters" in item[method] or mode is GenerationMode.POSITIVE  # nothing can be wrong with nothing
+    if {"parameters", "requestBody"} & set(item[method])
+    or mode is GenerationMode.POSITIVE  # nothing can be wrong with nothing
 ]
 
 
