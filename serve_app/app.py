@@ -15,7 +15,7 @@ from models.vocabulary import load_profiles
 from serve_app.bundle_facts import BundleFacts
 from serve_app.classifier import ClassifierDeployment, ClassifierModel
 from serve_app.config import TaggerArgs
-from serve_app.deployments import DETECTOR, ROUTER, classifier_name, deployment_options
+from serve_app.deployments import DETECTOR, JOBS, ROUTER, classifier_name, deployment_options
 from serve_app.detector import DetectorDeployment, DetectorModel
 from serve_app.loading import load_classifier, load_detector
 from serve_app.router import RouterDeployment
@@ -93,8 +93,14 @@ def bind_app(
         )
         for category in bundle.ontology.category_names
     }
+    jobs = None
+    if args.jobs_dir:
+        from serve_app.jobs.deployment import JobsDeployment  # here, since it brings Arrow along
+
+        keeper = serve.deployment(name=JOBS, **options_of(JOBS))(JobsDeployment)
+        jobs = keeper.bind(args, f"{bundle.label} {bundle.digest}")
     ingress: type = serve.ingress()(RouterDeployment)
-    return serve.deployment(name=ROUTER, **options_of(ROUTER))(ingress).bind(args, bundle, detector, classifiers)
+    return serve.deployment(name=ROUTER, **options_of(ROUTER))(ingress).bind(args, bundle, detector, classifiers, jobs)
 
 
 def _with_gpu(options: dict[str, Any], device: str, num_models: int) -> dict[str, Any]:

@@ -54,6 +54,16 @@ class TaggerArgs(BaseModel):
         description="Hosts that photos may be fetched from by address; `*.shop.example` and `cdn.example:8443` too.",
     )
     image_url_allows_http: bool = Field(False, description="Whether such an address may begin with http: too.")
+    jobs_dir: str = Field(
+        "", description="Path or fsspec URL that keeps jobs, on storage that all nodes share; empty: none are taken."
+    )
+    jobs_roots: tuple[str, ...] = Field(
+        (),
+        description="Folders that jobs may read photos below: absolute paths and fsspec URLs, as `s3://shop/photos`.",
+    )
+    jobs_workers: int = Field(
+        1, ge=1, description="Processes that tag for jobs with what online traffic leaves; on cuda a GPU each."
+    )
     max_image_bytes: int = Field(20 * 2**20, ge=1024, description="Largest accepted image file.")
     max_image_pixels: int = Field(40_000_000, ge=1024, description="Largest accepted width x height.")
     max_batch_bytes: int = Field(64 * 2**20, ge=1024, description="Pictures of a batch in all.")
@@ -81,6 +91,14 @@ class TaggerArgs(BaseModel):
             if not _HOST.fullmatch(host):
                 raise ValueError(f"{host!r} is no host name like cdn.example, *.shop.example or cdn.example:8443")
         return hosts
+
+    @field_validator("jobs_roots")
+    @classmethod
+    def _roots_are_places(cls, roots: tuple[str, ...]) -> tuple[str, ...]:
+        for root in roots:
+            if not (root.startswith("/") or "://" in root) or root.startswith(("http://", "https://")) or "::" in root:
+                raise ValueError(f"{root!r} is no absolute path and no fsspec URL; hosts go into image_url_hosts")
+        return roots
 
     @model_validator(mode="after")
     def _stages_fit_the_request(self) -> Self:

@@ -14,6 +14,7 @@ ProfileName = Literal["local", "kind-cpu", "gpu-prod"]
 PROFILE_NAMES: tuple[ProfileName, ...] = get_args(ProfileName)
 ROUTER = "router"
 DETECTOR = "detector"
+JOBS = "jobs"
 _CLASSIFIER_PREFIX = "classifier-"
 
 REQUEST_LIMIT_S = 35
@@ -165,6 +166,19 @@ _PROFILES: Mapping[ProfileName, Profile] = {
 }
 
 
+# The same everywhere, and only where TaggerArgs.jobs_dir is set. One replica, since it alone writes what it keeps, so
+# the old one ends before its successor starts. It computes nothing itself: its workers are actors of Ray Data.
+_JOBS: dict[str, Any] = {
+    "num_replicas": 1,
+    "max_ongoing_requests": 16,
+    "max_queued_requests": 64,
+    "max_surge_percent": 0,
+    "health_check_period_s": _HEALTH_CHECK_PERIOD_S,
+    "health_check_timeout_s": _HEALTH_CHECK_TIMEOUT_S,
+    "ray_actor_options": {"num_cpus": 0.1},
+}
+
+
 def classifier_name(category: str) -> str:
     """Name of the deployment that classifies a category."""
     return f"{_CLASSIFIER_PREFIX}{category}"
@@ -179,7 +193,7 @@ def deployment_options(name: str, profile: ProfileName = "local", sleeps: bool =
     """Settings of a deployment as keywords of Serve's `Deployment.options`.
 
     Args:
-        name: `router`, `detector` or `classifier-<category>`.
+        name: `router`, `detector`, `jobs` or `classifier-<category>`.
         profile: where it runs.
         sleeps: let it scale to zero when nobody asks; for the classifier of a rare category.
 
@@ -189,6 +203,8 @@ def deployment_options(name: str, profile: ProfileName = "local", sleeps: bool =
     Raises:
         ValueError: if there is no such deployment or profile, or it cannot sleep.
     """
+    if name == JOBS:
+        return {**_JOBS, "ray_actor_options": {**_JOBS["ray_actor_options"]}}
     settings = _settings(name, profile)
     if sleeps:
         if not name.startswith(_CLASSIFIER_PREFIX):

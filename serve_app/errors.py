@@ -42,6 +42,12 @@ class ImageUrlFailed(InputError):
     code = "image_url_failed"
 
 
+class Conflict(InputError):
+    """What is asked contradicts what is there: a used idempotency key, or a page of a result that is not there yet."""
+
+    code = "conflict"
+
+
 class KeyMissing(InputError):
     """The service wants an API key and none came."""
 
@@ -88,6 +94,12 @@ class FeedbackUnavailable(ServiceError):
     code = "feedback_unavailable"
 
 
+class JobsUnavailable(ServiceError):
+    """What keeps the jobs does not answer now; jobs that were taken are safe."""
+
+    code = "jobs_unavailable"
+
+
 class ModelUnavailable(ServiceError):
     """A deployment cannot answer; the composition decides what that means for the caller."""
 
@@ -110,6 +122,7 @@ STATUS_BY_CODE = {
     "not_found": 404,
     "method_not_allowed": 405,
     "upload_timeout": 408,
+    "conflict": 409,
     "image_too_large": 413,
     "image_type_unsupported": 415,
     "image_unreadable": 422,
@@ -120,11 +133,18 @@ STATUS_BY_CODE = {
     "overloaded": 503,
     "detector_unavailable": 503,
     "feedback_unavailable": 503,
+    "jobs_unavailable": 503,
     "deadline_exceeded": 504,
 }
 """Every code that leaves the service; a code that is missing here is answered as `internal`."""
 
-RETRY_AFTER_S_BY_CODE = {"rate_limited": 1, "overloaded": 1, "detector_unavailable": 5, "feedback_unavailable": 5}
+RETRY_AFTER_S_BY_CODE = {
+    "rate_limited": 1,
+    "overloaded": 1,
+    "detector_unavailable": 5,
+    "feedback_unavailable": 5,
+    "jobs_unavailable": 5,
+}
 """Seconds in the Retry-After header: one for a queue to drain, five for a replica to start."""
 
 INTERNAL_MESSAGE = "something failed on our side; the request id finds it in the log"

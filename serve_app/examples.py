@@ -1,5 +1,7 @@
 """Example answers for the documentation: objects of the schema classes, so none can contradict its schema."""
 
+from datetime import UTC, datetime
+
 from serve_app.schemas import (
     AttributeResponse,
     BatchResponse,
@@ -10,6 +12,8 @@ from serve_app.schemas import (
     ErrorBody,
     Garment,
     ImageSize,
+    JobPageResponse,
+    JobResponse,
     LabelsResponse,
     OntologyResponse,
     TagResponse,
@@ -69,4 +73,33 @@ ONTOLOGY_EXAMPLE = OntologyResponse(
 )
 BUNDLE_EXAMPLE = BundleResponse(
     name="demo", version="1.0.0", digest="sha256:9f2c", ontology="garments@1.0", categories=["dress"]
+)
+JOB_EXAMPLE = JobResponse(
+    id="9b1c5f0e4d7a42b8a1f3c6d2e8b07f64",
+    status="running",
+    created_at=datetime(2026, 11, 21, 20, 0, tzinfo=UTC),
+    rows="garment",
+    num_photos=250_000,
+    num_done=100_000,
+    num_garments=143_210,
+    num_failed=412,
+    errors={"image_unreadable": 400, "photo_unavailable": 12},
+    num_pages=1000,
+    rate_per_s=31.2,
+    eta_s=4807.7,
+    message=None,
+)
+JOB_PAGE_EXAMPLE = JobPageResponse(
+    page=0,
+    num_pages=1000,
+    next_page=1,
+    rows=[
+        {"row": 0, "photo": "s3://shop/photos/1.jpg", "garment": 0, "category": "dress", "score": 0.97},
+        {
+            "row": 1,
+            "photo": "s3://shop/photos/2.jpg",
+            "error_code": "image_unreadable",
+            "error_message": "the picture is broken and cannot be decoded",
+        },
+    ],
 )

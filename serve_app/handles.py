@@ -19,9 +19,11 @@ from ray.serve.handle import DeploymentHandle
 
 from models.errors import TaggingError
 from models.types import AttributeScores, Detection
-from serve_app.errors import ModelFailed, ModelUnavailable, Overloaded, ReplicaDied
+from serve_app.errors import JobsUnavailable, ModelFailed, ModelUnavailable, Overloaded, ReplicaDied
+from serve_app.jobs.store import Job, JobSpec, PageForm
 from serve_app.tracing import current_trace
 
+_JOBS_LIMIT_S = 25.0  # writing down a million photos to remote storage takes its time
 _DEATHS = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError)
 
 
@@ -51,6 +53,46 @@ class ClassifierHandle:
         """Scores of each of (N, S, S, 3) uint8 crops."""
         scores: Sequence[AttributeScores] = await _call(self._handle.classify, crops, budget_s, current_trace())
         return scores
+
+
+class JobsHandle:
+    """Calls the jobs deployment."""
+
+    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+        self._handle = handle
+
+    async def submit(self, manifest: bytes, spec: JobSpec, key: str | None) -> Job:
+        """Take a job of photos, one a line."""
+        job: Job = await self._ask(self._handle.submit, manifest, spec, key)
+        return job
+
+    async def get(self, job_id: str) -> Job:
+        """A job."""
+        job: Job = await self._ask(self._handle.get, job_id)
+        return job
+
+    async def recent(self, limit: int, after: str | None) -> tuple[list[Job], bool]:
+        """Jobs from the newest to the oldest, and whether more follow."""
+        found: tuple[list[Job], bool] = await self._ask(self._handle.recent, limit, after)
+        return found
+
+    async def cancel(self, job_id: str) -> Job:
+        """End a job."""
+        job: Job = await self._ask(self._handle.cancel, job_id)
+        return job
+
+    async def page(self, job_id: str, page: int, form: PageForm) -> tuple[bytes, int | None]:
+        """A page of the result, and which page comes next."""
+        answer: tuple[bytes, int | None] = await self._ask(self._handle.page, job_id, page, form)
+        return answer
+
+    async def _ask(self, method: Any, *args: Any) -> Any:
+        """Await a call; whatever keeps the deployment from answering is JobsUnavailable."""
+        try:
+            async with asyncio.timeout(_JOBS_LIMIT_S):
+                return await _call(method, *args)
+        except (ModelUnavailable, TimeoutError) as exc:
+            raise JobsUnavailable("jobs cannot be reached now; try again", repr(exc)) from exc
 
 
 async def _call(method: Any, *args: Any) -> Any:

@@ -6,9 +6,8 @@ so none can contradict its schema.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, Field, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
@@ -20,10 +19,12 @@ from models import errors as model_errors
 from serve_app import errors
 from serve_app.errors import INTERNAL_MESSAGE, RETRY_AFTER_S_BY_CODE, STATUS_BY_CODE
 from serve_app.examples import BATCH_EXAMPLE, BUNDLE_EXAMPLE, ONTOLOGY_EXAMPLE, TAG_EXAMPLE
+from serve_app.jobs.operations import JOB_CODES, JOB_OPERATIONS
 from serve_app.openapi_bodies import (
     Json,
     MultipartBatch,
     MultipartPhoto,
+    Operation,
     TagParameters,
     batch_bodies,
     feedback_body,
@@ -38,6 +39,7 @@ from serve_app.schemas import (
     FeedbackRequest,
     FeedbackResponse,
     HealthResponse,
+    JobRequest,
     TagRequest,
 )
 from serve_app.web import page_endpoint
@@ -53,6 +55,7 @@ _ERRORS: tuple[type[model_errors.TaggingError], ...] = (
     errors.KeyRefused,
     errors.NotFound,
     errors.MethodNotAllowed,
+    errors.Conflict,
     errors.UploadTimeout,
     model_errors.ImageTooLarge,
     model_errors.UnsupportedImageType,
@@ -62,6 +65,7 @@ _ERRORS: tuple[type[model_errors.TaggingError], ...] = (
     errors.Overloaded,
     errors.DetectorUnavailable,
     errors.FeedbackUnavailable,
+    errors.JobsUnavailable,
     errors.DeadlineExceeded,
 )
 MEANING_BY_CODE = {error.code: (error.__doc__ or "").splitlines()[0] for error in _ERRORS} | {
@@ -71,7 +75,7 @@ MEANING_BY_CODE = {error.code: (error.__doc__ or "").splitlines()[0] for error i
 
 _KEY = ("key_missing", "key_refused")
 _ALWAYS = ("internal",)
-_NOT_OF_TAGGING = ("not_found", "method_not_allowed", "feedback_unavailable")
+_NOT_OF_TAGGING = ("not_found", "method_not_allowed", "feedback_unavailable", *JOB_CODES)
 """Answered on paths and methods that do not exist, or by other operations only."""
 
 _ABOUT = f"""Finds the garments in a product photo and answers the catalogue attributes of each.
@@ -85,21 +89,8 @@ A request for an unknown path answers {STATUS_BY_CODE["not_found"]}, one with an
 {STATUS_BY_CODE["method_not_allowed"]}."""
 
 
-@dataclass(frozen=True)
-class _Operation:
-    method: Literal["get", "post"]
-    path: str
-    name: str
-    summary: str
-    answer: BaseModel
-    error_codes: Sequence[str]
-    parameters: type[BaseModel] | None = None
-    body: Json | None = None
-    line: BaseModel | None = None
-
-
 _OPERATIONS = (
-    _Operation(
+    Operation(
         "post",
         "/v1/tag",
         "tagPhoto",
@@ -109,7 +100,7 @@ _OPERATIONS = (
         parameters=TagParameters,
         body=photo_bodies(),
     ),
-    _Operation(
+    Operation(
         "post",
         "/v1/tag/batch",
         "tagBatch",
@@ -123,7 +114,7 @@ _OPERATIONS = (
         body=batch_bodies(),
         line=BATCH_EXAMPLE.results[0],
     ),
-    _Operation(
+    Operation(
         "post",
         "/v1/feedback",
         "giveFeedback",
@@ -132,7 +123,7 @@ _OPERATIONS = (
         ("bad_request", "not_found", "upload_timeout", "rate_limited", "feedback_unavailable", *_KEY, *_ALWAYS),
         body=feedback_body(),
     ),
-    _Operation(
+    Operation(
         "get",
         "/v1/ontology",
         "readOntology",
@@ -140,9 +131,10 @@ _OPERATIONS = (
         ONTOLOGY_EXAMPLE,
         (*_KEY, *_ALWAYS),
     ),
-    _Operation("get", "/v1/bundle", "readBundle", "The bundle that answers", BUNDLE_EXAMPLE, (*_KEY, *_ALWAYS)),
-    _Operation("get", "/healthz", "checkHealth", "Whether the process answers", HealthResponse(status="ok"), _ALWAYS),
-    _Operation(
+    Operation("get", "/v1/bundle", "readBundle", "The bundle that answers", BUNDLE_EXAMPLE, (*_KEY, *_ALWAYS)),
+    *JOB_OPERATIONS,
+    Operation("get", "/healthz", "checkHealth", "Whether the process answers", HealthResponse(status="ok"), _ALWAYS),
+    Operation(
         "get",
         "/readyz",
         "checkReadiness",
@@ -151,7 +143,14 @@ _OPERATIONS = (
         ("detector_unavailable", "overloaded", "deadline_exceeded", *_ALWAYS),
     ),
 )
-_REQUESTS: tuple[type[BaseModel], ...] = (TagRequest, MultipartPhoto, BatchRequest, MultipartBatch, FeedbackRequest)
+_REQUESTS: tuple[type[BaseModel], ...] = (
+    TagRequest,
+    MultipartPhoto,
+    BatchRequest,
+    MultipartBatch,
+    FeedbackRequest,
+    JobRequest,
+)
 
 
 @cache
@@ -198,13 +197,14 @@ def _schemas() -> Json:
     return schemas
 
 
-def _operation(operation: _Operation) -> Json:
+def _operation(operation: Operation) -> Json:
     ok: Json = {
         "description": "The answer.",
         "content": json_content(type(operation.answer), {"answer": operation.answer}),
     }
     if operation.line:
         ok["content"] |= json_content(type(operation.line), {"line": operation.line}, "application/x-ndjson")
+    ok["content"] |= operation.other_answers
     by_status: dict[int, list[str]] = {}
     for code in operation.error_codes:
         by_status.setdefault(STATUS_BY_CODE[code], []).append(code)
@@ -212,7 +212,7 @@ def _operation(operation: _Operation) -> Json:
         "operationId": operation.name,
         "summary": operation.summary,
         "responses": {
-            "200": ok,
+            str(operation.status): ok,
             **{str(status): _error_response(codes) for status, codes in sorted(by_status.items())},
         },
     }
@@ -220,6 +220,8 @@ def _operation(operation: _Operation) -> Json:
         result["security"] = [{}, {"key": []}]
     if operation.parameters:
         result["parameters"] = query_parameters(operation.parameters)
+    if operation.other_parameters:
+        result["parameters"] = [*result.get("parameters", ()), *operation.other_parameters]
     if operation.body:
         result["requestBody"] = operation.body
     return result

@@ -1,5 +1,7 @@
 """What the operations of the OpenAPI document take: query parameters and bodies in every form, with examples."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
@@ -19,6 +21,32 @@ Json = dict[str, Any]
 
 _BASE64 = "/9j/4AAQSkZJRg=="
 _URL = "https://cdn.example/dress.jpg"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A method of a path.
+
+    Args:
+        answer: example of what comes with `status`; its class is the schema.
+        error_codes: that it may answer.
+        parameters: its query; `other_parameters` stand beside them as OpenAPI writes them.
+        line: example of a line of an answer that streams.
+        other_answers: further content types of the answer, as OpenAPI writes them.
+    """
+
+    method: Literal["get", "post"]
+    path: str
+    name: str
+    summary: str
+    answer: BaseModel
+    error_codes: Sequence[str]
+    parameters: type[BaseModel] | None = None
+    body: Json | None = None
+    line: BaseModel | None = None
+    status: int = 200
+    other_parameters: tuple[Json, ...] = ()
+    other_answers: Json = field(default_factory=dict)
 
 
 class TagParameters(BaseModel):
@@ -70,12 +98,14 @@ class MultipartBatch(BaseModel):
 def query_parameters(schema: type[BaseModel]) -> list[Json]:
     """A parameter for every field of a schema; none is required."""
     parameters = []
-    for name, field in schema.model_json_schema()["properties"].items():
-        field.pop("title")
-        parameter: Json = {"name": name, "in": "query", "required": False, "description": field.pop("description")}
-        if field["type"] == "array":
+    for name, described in schema.model_json_schema()["properties"].items():
+        content = {key: value for key, value in described.items() if key not in ("title", "description", "anyOf")}
+        if "anyOf" in described:  # a field that may be None, which no query can say
+            content = next(choice for choice in described["anyOf"] if choice != {"type": "null"})
+        parameter: Json = {"name": name, "in": "query", "required": False, "description": described["description"]}
+        if content["type"] == "array":
             parameter |= {"style": "form", "explode": False}  # colour,neckline
-        parameters.append({**parameter, "schema": field})
+        parameters.append({**parameter, "schema": content})
     return parameters
 
 

@@ -13,7 +13,8 @@ from serve_app.bundle_facts import BundleFacts
 from serve_app.compose import Composer
 from serve_app.config import TaggerArgs
 from serve_app.download import Downloader
-from serve_app.handles import ClassifierHandle, DetectorHandle
+from serve_app.handles import ClassifierHandle, DetectorHandle, JobsHandle
+from serve_app.jobs.api import job_routes
 from serve_app.metrics import ROUTER_METRICS, RayMeter
 from serve_app.naming import Names
 from serve_app.openapi import openapi_routes
@@ -30,6 +31,7 @@ class RouterDeployment:
         bundle: what answers.
         detector: handle of the detector deployment.
         classifier_by_category: handles of the classifier deployments.
+        jobs: handle of the jobs deployment; None where the service takes none.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class RouterDeployment:
         bundle: BundleFacts,
         detector: DeploymentHandle[Any],
         classifier_by_category: Mapping[str, DeploymentHandle[Any]],
+        jobs: DeploymentHandle[Any] | None = None,
     ) -> None:
         self._meter = RayMeter(ROUTER_METRICS)
         self._tracing = Tracing(args.trace_endpoint, args.trace_share, "router")
@@ -51,10 +54,12 @@ class RouterDeployment:
         self._service = TaggingService(
             args, bundle, composer, answerer, detect.ping, downloader.fetch, self._meter, names
         )
+        keeper = JobsHandle(jobs) if jobs is not None else None
+        self._jobs = job_routes(keeper, bundle.ontology, args.upload_deadline_s)
 
     def __serve_build_asgi_app__(self) -> Starlette:
         """Called by Serve once the replica is there."""
-        pages = [*web_routes(), *openapi_routes()]
+        pages = [*web_routes(), *openapi_routes(), *self._jobs]
         # Serve's proxy echoes the request id.
         return make_asgi(self._service, self._meter, pages, echoes_request_id=False, tracing=self._tracing)
 

@@ -1,6 +1,7 @@
 """The public contract: request, response and error bodies of the HTTP interface, version 1."""
 
-from typing import Annotated, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -159,6 +160,61 @@ class FeedbackResponse(_Response):
 
     request_id: str
     status: Literal["recorded"]
+
+
+class JobRequest(_Request):
+    """JSON body of POST /v1/jobs."""
+
+    photos: list[str] = Field(
+        min_length=1,
+        max_length=1_000_000,
+        description="Addresses of photos: below the places and hosts that the service reads from for jobs.",
+    )
+
+
+class JobParameters(_Request):
+    """Query of POST /v1/jobs; every parameter may be left out."""
+
+    rows: Literal["garment", "photo"] = Field("garment", description="One row of the result a garment or a photo.")
+    min_score: float | None = Field(None, ge=0, le=1, description="Garments that score lower are left out.")
+    category: str | None = Field(None, description="Every photo shows one garment of this category: skip detection.")
+
+
+class JobResponse(_Response):
+    """A job: what was asked and how far it is."""
+
+    id: str
+    status: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    created_at: datetime
+    rows: Literal["garment", "photo"]
+    num_photos: int
+    num_done: int = Field(description="Photos that have their outcome, be it an error.")
+    num_garments: int
+    num_failed: int = Field(description="Photos whose outcome is an error.")
+    errors: dict[str, int] = Field(description="Failed photos by error code.")
+    num_pages: int = Field(description="Pages that the whole result has.")
+    rate_per_s: float | None = Field(None, description="Photos per second, while it runs.")
+    eta_s: float | None = Field(None, description="Seconds until it is done, while it runs.")
+    message: str | None = Field(None, description="Why the job failed as a whole.")
+
+
+class JobListResponse(_Response):
+    """Answer of GET /v1/jobs, newest first."""
+
+    jobs: list[JobResponse]
+    next: str | None = Field(None, description="What to give as `after` for the next ones; absent at the end.")
+
+
+class JobPageResponse(_Response):
+    """A page of a job's result."""
+
+    page: int
+    num_pages: int
+    next_page: int | None = Field(None, description="Absent on the last page.")
+    rows: list[dict[str, Any]] = Field(
+        description="The rows of the Parquet file: `row` and `photo` of the manifest, `error_code` and "
+        "`error_message` or the fields of an answer."
+    )
 
 
 class BundleResponse(_Response):

@@ -125,7 +125,9 @@ def start_service(
         application = build(options_of) if build else _bind_bundle(args, options_of)
         clock.lap("bundle")
         report("starting Ray")
-        context = start_ray(_ray_options(options, options_of.num_cpus), report)
+        context = start_ray(
+            _ray_options(options, options_of.num_cpus + (args.jobs_workers if args.jobs_dir else 0)), report
+        )
         clock.lap("ray")
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         report("starting Serve")

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from models.errors import TaggingError
-from serve_app.catalog.plan import CatalogError, Plan, part_name, parts_done, photos_of
-from serve_app.catalog.rows import write_rows
+from models.errors import ImageUnreadable, TaggingError
+from serve_app.catalog.attempts import Attempts
+from serve_app.catalog.plan import CatalogError, Plan, part_name, parts_done, photos_of, state_of
+from serve_app.catalog.rows import Outcome, write_rows
 from serve_app.catalog.sources import photo_uri, read_photo
 from serve_app.catalog.storage import Folder
 from serve_app.catalog.tagger import CatalogTagger, Read
@@ -50,6 +51,7 @@ class PartWorker:
         self._folder = folder
         self._plan = plan
         self._tagger = tagger
+        self._options = TagOptions(plan.options.min_score, category=plan.options.category)
 
     def do(self, part: int) -> None:
         """Tag the photos of a part and write their outcomes.
@@ -57,12 +59,25 @@ class PartWorker:
         Raises:
             StorageError: if they cannot be written.
         """
-        options = self._plan.options
+        attempts = Attempts(state_of(self._folder), part)
+        attempts.begin()
+        kind = self._plan.options.rows
         names = photos_of(self._folder, part)
         photos = [photo_uri(self._plan.base, name) for name in names]
-        outcomes = self._tagger.tag(photos, TagOptions(options.min_score, category=options.category))
-        content = write_rows(options.rows, part * self._plan.part_photos, names, outcomes)
+        if attempts.is_careful:
+            outcomes = [self._tag_alone(attempts, row, photo) for row, photo in enumerate(photos)]
+        else:
+            outcomes = self._tagger.tag(photos, self._options)
+        content = write_rows(kind, part * self._plan.part_photos, names, outcomes)
         self._folder.write(part_name(part), lambda file: file.write(content))
+        attempts.end()
+
+    def _tag_alone(self, attempts: Attempts, row: int, photo: str) -> Outcome:
+        if not attempts.begin_photo(row):
+            return ImageUnreadable("the picture breaks what reads it")
+        (outcome,) = self._tagger.tag([photo], self._options)
+        attempts.end_photo(row)
+        return outcome
 
 
 class _Actor:

@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.errors import TaggingError
-from serve_app.catalog import RowKind
-from serve_app.catalog.rows import Counts, read_counts
+from serve_app.catalog import Counts, RowKind
+from serve_app.catalog.rows import read_counts
 from serve_app.catalog.sources import Source, open_source
 from serve_app.catalog.storage import Folder
 
@@ -116,7 +116,7 @@ def read_plan(folder: Folder) -> Plan | None:
     Raises:
         CatalogError: if it was written by another version.
     """
-    content = (folder / _STATE).read(_PLAN)
+    content = state_of(folder).read(_PLAN)
     if content is None:
         return None
     try:
@@ -144,7 +144,7 @@ def write_plan(folder: Folder, options: CatalogOptions, source: Source, part_pho
     if not head:
         raise CatalogError(f"there are no photos at {options.source}")
     size = part_photos or min(largest, max(smallest, len(head) // _PARTS_WANTED))
-    state = folder / _STATE
+    state = state_of(folder)
     state.remove_partials()
     num_photos = 0
 
@@ -161,9 +161,14 @@ def write_plan(folder: Folder, options: CatalogOptions, source: Source, part_pho
     return plan
 
 
+def state_of(folder: Folder) -> Folder:
+    """Where a run keeps what is not its output."""
+    return folder / _STATE
+
+
 def photos_of(folder: Folder, part: int) -> list[str]:
     """Names of the photos of a part."""
-    with (folder / _STATE).open(_PHOTOS) as file:
+    with state_of(folder).open(_PHOTOS) as file:
         return [str(name) for name in pq.ParquetFile(file).read_row_group(part).column(0).to_pylist()]
 
 

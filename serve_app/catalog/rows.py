@@ -5,7 +5,6 @@ import json
 import types
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, Union, get_args, get_origin
 
 import pyarrow as pa
@@ -13,29 +12,17 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from models.errors import TaggingError
-from serve_app.catalog import RowKind
+from serve_app.catalog import Counts, RowKind
 from serve_app.errors import INTERNAL_MESSAGE
 from serve_app.schemas import Garment, TagResponse
 
 Outcome = TagResponse | TaggingError
 
-_UNASKED = {"probabilities", "request_id", "timing_ms"}
+_UNASKED = {"probabilities", "label", "request_id", "timing_ms"}
 """Fields that belong to a request: asked for by it, or measured of it."""
 
 _SCALARS: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 _COUNTS_KEY = b"fashion_tagger.counts"
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What became of some photos; `errors` counts those that failed, by code."""
-
-    photos: int = 0
-    garments: int = 0
-    errors: Counter[str] = field(default_factory=Counter)
-
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(self.photos + other.photos, self.garments + other.garments, self.errors + other.errors)
 
 
 def row_schema(kind: RowKind) -> pa.Schema:

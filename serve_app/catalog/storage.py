@@ -3,6 +3,7 @@
 import os
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -108,9 +109,14 @@ class Folder:
         except FAILURES as exc:
             raise StorageError(f"{self.uri}/{name} cannot be written: {exc}") from exc
 
+    def remove(self, name: str) -> None:
+        """Remove a file; one that is gone already is fine."""
+        fs, path = self._place
+        with suppress(FileNotFoundError):
+            fs.rm_file(f"{path}/{name}")
+
     def remove_partials(self) -> None:
         """Remove what writers that were killed have left; only while nobody writes."""
-        fs, path = self._place
         for name in self.names():
             if name.startswith("."):
-                fs.rm_file(f"{path}/{name}")
+                self.remove(name)

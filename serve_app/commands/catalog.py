@@ -9,7 +9,7 @@ import typer
 
 from models.bundle import load_bundle
 from models.errors import TaggingError
-from serve_app.catalog import RowKind
+from serve_app.catalog import Counts, RowKind
 from serve_app.commands.console import err, out, progress_bar
 from serve_app.config import DEMO_BUNDLE, TaggerArgs
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from models.bundle import Bundle
     from serve_app.catalog.engine import Workers
     from serve_app.catalog.plan import Plan
-    from serve_app.catalog.rows import Counts
     from serve_app.catalog.storage import Folder
     from serve_app.start import Report
 
@@ -44,7 +43,6 @@ def catalog(
     A photo that cannot be tagged is a row with error_code and error_message; the exit status stays 0.
     """
     from serve_app.catalog.plan import CatalogOptions, counts_of, open_plan, parts_done
-    from serve_app.catalog.rows import Counts
     from serve_app.catalog.storage import Folder
 
     args = TaggerArgs.model_validate({"bundle": bundle, "device": device})
@@ -74,7 +72,7 @@ def catalog(
     _say(counts, folder)
 
 
-def _run(folder: "Folder", plan: "Plan", args: TaggerArgs, workers: "Workers", counts: "Counts") -> "Counts":
+def _run(folder: "Folder", plan: "Plan", args: TaggerArgs, workers: "Workers", counts: Counts) -> Counts:
     """Run the plan with a bar; what became of all photos in the end."""
     import ray
 
@@ -129,7 +127,7 @@ def _absolute(source: str) -> str:
     return source if "://" in source else os.path.abspath(os.path.expanduser(source))
 
 
-def _say(counts: "Counts", folder: "Folder") -> None:
+def _say(counts: Counts, folder: "Folder") -> None:
     num_failed = counts.errors.total()
     reasons = ", ".join(f"{code} {number}" for code, number in counts.errors.most_common())
     out.print(

@@ -5,12 +5,13 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
 import pytest
 
+from models.bundle import load_bundle
 from models.ontology import Ontology
 from serve_app.config import TaggerArgs
 from serve_app.deployments import deployment_options
@@ -28,6 +29,8 @@ class Cluster:
     client: httpx.Client
     ontology: Ontology
     collector: Collector
+    shop: Path
+    """Where jobs may read photos."""
 
 
 def free_port() -> int:
@@ -42,6 +45,8 @@ def cluster() -> Iterator[Cluster]:
     ontology = extended_ontology()
     collector = Collector()
     temp_dir = Path(tempfile.mkdtemp(prefix="tagger-", dir="/tmp"))  # sockets need short paths
+    shop = temp_dir / "shop"
+    shop.mkdir()
     args = TaggerArgs(
         request_deadline_s=40.0,
         detect_deadline_s=30.0,
@@ -49,7 +54,11 @@ def cluster() -> Iterator[Cluster]:
         feedback=str(temp_dir / "feedback"),
         trace_endpoint=collector.endpoint,
         trace_share=0.0,  # only what asks for it
+        jobs_dir=str(temp_dir / "jobs"),
+        jobs_roots=(str(shop),),
     )
+    # Jobs load the bundle that the answers name, where the deployments have painted models.
+    bundle = replace(facts(ontology), digest=load_bundle(args.bundle_uri, check_digests=False).digest)
     options = StartOptions(
         port=free_port(), temp_dir=temp_dir, options_of=lambda name: deployment_options(name, "kind-cpu")
     )
@@ -57,7 +66,7 @@ def cluster() -> Iterator[Cluster]:
     def build(options_of):  # type: ignore[no-untyped-def]
         from serve_app.app import bind_app
 
-        return bind_app(args, facts(ontology), load_painted_detector, PaintedLoader(ontology), options_of)
+        return bind_app(args, bundle, load_painted_detector, PaintedLoader(ontology), options_of)
 
     try:
         with (
@@ -65,6 +74,6 @@ def cluster() -> Iterator[Cluster]:
             start_service(args, options, report=lambda text: None, build=build) as service,
             httpx.Client(base_url=service.url, timeout=120) as client,
         ):
-            yield Cluster(service, client, ontology, collector)
+            yield Cluster(service, client, ontology, collector, shop)
     finally:
         shutil.rmtree(temp_dir, ignore_errors=True)

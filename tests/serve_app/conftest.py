@@ -14,6 +14,8 @@ from serve_app.api import make_asgi
 from serve_app.compose import Composer
 from serve_app.config import TaggerArgs
 from serve_app.download import Downloader
+from serve_app.jobs.api import job_routes
+from serve_app.jobs.deployment import JobsDeployment
 from serve_app.naming import Names
 from serve_app.openapi import openapi_routes
 from serve_app.service import TaggingService
@@ -36,7 +38,10 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         service = TaggingService(
             args, facts(), composer, answerer, is_alive, Downloader((), args.max_image_bytes).fetch, meter, NAMES
         )
-        app = make_asgi(service, meter, [*web_routes(), *openapi_routes()])
+        jobs_args = args.model_copy(update={"jobs_dir": str(tmp_path_factory.mktemp("jobs"))})
+        jobs = JobsDeployment(jobs_args, "fake@1.0.0 0", lambda *plan: iter(()))
+        pages = job_routes(jobs, load_ontology(), args.upload_deadline_s)
+        app = make_asgi(service, meter, [*pages, *web_routes(), *openapi_routes()])
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none", lifespan="off"))
         listener.bind(("127.0.0.1", 0))
         listener.listen()

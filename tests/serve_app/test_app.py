@@ -11,13 +11,13 @@ from tests.e2e.painted import PaintedLoader, extended_ontology, load_painted_det
 from tests.fakes import facts
 
 
-def _bound_options(device: str = "cpu") -> dict[str, dict[str, Any]]:
+def _bound_options(**given: str) -> dict[str, dict[str, Any]]:
     from ray.serve._private.build_app import build_app
 
     from serve_app.app import bind_app
 
     ontology = extended_ontology()
-    args = TaggerArgs.model_validate({"device": device})
+    args = TaggerArgs.model_validate(given)
     application = bind_app(args, facts(ontology), load_painted_detector, PaintedLoader(ontology))
     deployments = build_app(application, name="tagger").deployments
     return {deployment.name: deployment.ray_actor_options or {} for deployment in deployments}
@@ -28,8 +28,12 @@ def test_every_category_has_a_deployment_of_its_own() -> None:
     assert "classifier-hat" in _bound_options()
 
 
+def test_jobs_are_deployed_where_they_have_a_place() -> None:
+    assert _bound_options(jobs_dir="/jobs", device="cuda")["jobs"] == {"num_cpus": 0.1}
+
+
 def test_on_a_gpu_every_model_gets_a_share_that_fits_on_one() -> None:
-    shares = {name: options.get("num_gpus", 0) for name, options in _bound_options("cuda").items()}
+    shares = {name: options.get("num_gpus", 0) for name, options in _bound_options(device="cuda").items()}
     assert shares.pop("router") == 0
     assert all(share > 0 for share in shares.values())
     assert sum(shares.values()) <= 1

@@ -1,12 +1,14 @@
 """The engine without Ray: every photo has exactly one outcome, whatever is broken and whenever it is killed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from models.errors import TaggingError
 from models.ontology import load_ontology
 from serve_app.catalog.engine import PartWorker
 from serve_app.catalog.plan import (
@@ -23,6 +25,7 @@ from serve_app.catalog.sources import read_photo
 from serve_app.catalog.storage import Folder
 from serve_app.catalog.tagger import CatalogTagger
 from serve_app.config import TaggerArgs
+from serve_app.query import TagOptions
 from tests.fakes import DRESS, SKIRT, FakeClassifier, FakeDetector, facts, photo_bytes
 
 NUM_PHOTOS = 10
@@ -144,10 +147,45 @@ def test_a_plan_that_was_not_finished_is_made_anew(shop: Path) -> None:
     assert (folder / "_catalog").names() == ["photos.parquet", "plan.json"]
 
 
+class Killed(BaseException):
+    """What ends a process; nothing catches it."""
+
+
+class MortalTagger:
+    """Dies of one photo, whatever else it is given with it."""
+
+    def __init__(self) -> None:
+        self.num_deaths = 0
+
+    def tag(self, photos: Sequence[str], options: TagOptions) -> list[TaggingError]:
+        if any(photo.endswith("4.png") for photo in photos):
+            self.num_deaths += 1
+            raise Killed
+        return [TaggingError("no") for _ in photos]
+
+
+def test_a_photo_that_kills_its_process_is_found_and_left_out(shop: Path) -> None:
+    folder, plan = _plan(shop, rows="photo")
+    tagger = MortalTagger()
+    worker = PartWorker(folder, plan, tagger)  # type: ignore[arg-type]
+    while not parts_done(folder):
+        with suppress(Killed):
+            worker.do(0)
+        assert tagger.num_deaths < 10
+    rows = pq.read_table(folder.uri, columns=["photo", "error_code"]).to_pylist()
+    assert {row["photo"]: row["error_code"] for row in rows} == {
+        "0.png": "internal",
+        "2.png": "internal",
+        "4.png": "image_unreadable",
+        "6.png": "internal",
+    }
+    assert (folder / "_catalog").names() == ["photos.parquet", "plan.json"]
+
+
 def test_columns_hold_every_field_of_an_answer_that_no_request_asks_for() -> None:
     from serve_app.schemas import Garment, TagResponse
 
-    assert set(row_schema("garment").names) >= set(Garment.model_fields) - {"probabilities"}
+    assert set(row_schema("garment").names) >= set(Garment.model_fields) - {"probabilities", "label"}
     photo = set(row_schema("photo").names)
     assert photo == {"row", "photo", "error_code", "error_message", *TagResponse.model_fields} - {
         "request_id",
