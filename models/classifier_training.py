@@ -3,19 +3,16 @@
 from dataclasses import dataclass
 
 from models.classifier import MIN_SIZE_PX, ClassifierSpec
+from models.training_run import RunConfig
 
 
 @dataclass(frozen=True)
-class ClassifierTraining:
+class ClassifierTraining(RunConfig):
     """One run. The defaults train from nothing; with ImageNet weights give `dropout` 0.3.
 
     Attributes:
         size_px: side of the crops that the finished classifier takes.
         pad_ratio: air around a box, as a share of its sides.
-        epochs: passes over the garments, or None if only the clock ends the run.
-        max_minutes: wall-clock budget, loading and validation included; None for no budget.
-        sizes: (share of the run, side) pairs, growing: the crops' side from that share on; () for `size_px` throughout.
-            Small crops first learn most of it at a fraction of the cost.
         batch: crops per step and worker.
         rate: the trunk's peak learning rate with AdamW, whose steps do not depend on the size of gradients. At the
             start that of the first layers is a hundred times that of the last, and SGD with the norm clipped wiped out
@@ -28,22 +25,17 @@ class ClassifierTraining:
         start: start from this file instead: torchvision's state dict (.pth), or a trunk of ours (.safetensors).
         box_shake: how far each side of a box moves, as a share of the box, to look like a detector's.
         light: how far brightness and contrast move; the hue never does, since colours are answers.
-        threads: crops cut at a time.
     """
 
     size_px: int = 160
     pad_ratio: float = 0.05
-    epochs: float | None = None
-    max_minutes: float | None = None
-    sizes: tuple[tuple[float, int], ...] = ()
+    warmup_share: float = 0.03
     batch: int = 32
     rate: float = 2e-4
     head_ratio: float = 0.3
     weight_decay: float = 0.02
-    warmup_share: float = 0.03
     smoothing: float = 0.05
     dropout: float = 0.0
-    average_decay: float = 0.998
     head_views: int = 2
     shared_trunk: bool = True
     imagenet: bool = False
@@ -51,16 +43,10 @@ class ClassifierTraining:
     flip: bool = True
     box_shake: float = 0.08
     light: float = 0.2
-    seed: int = 0
-    device: str = "cpu"
-    threads: int = 2
-    checkpoint_minutes: float = 5.0
-    validate_minutes: float = 10.0
     max_val_crops: int = 600
 
     def __post_init__(self) -> None:
-        if self.epochs is None and self.max_minutes is None:
-            raise ValueError("a run needs epochs or max_minutes; give one")
+        super().__post_init__()
         if self.batch < 2:
             raise ValueError(f"batch needs to be at least 2 for batch normalisation, got {self.batch}")
         sides = [side for _, side in self.sizes] + [self.size_px]
@@ -74,7 +60,3 @@ class ClassifierTraining:
     def spec(self) -> ClassifierSpec:
         """Preprocessing of the finished classifiers."""
         return ClassifierSpec(self.size_px, self.pad_ratio)
-
-    def size_at(self, share: float) -> int:
-        """Side of the crops at a share of the run."""
-        return next((side for start, side in reversed(self.sizes) if share >= start), self.size_px)

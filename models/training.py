@@ -1,7 +1,6 @@
-"""What both trainers share: the learning-rate schedule, averaged weights, resumable checkpoints, the learning curve."""
+"""What a training run is made of: the rate's schedule, averaged weights, checkpoints, workers that agree."""
 
 import copy
-import csv
 import math
 import os
 import time
@@ -136,33 +135,6 @@ def check_identity(state: Mapping[str, Any], identity: Mapping[str, str], name: 
             )
 
 
-class LearningCurve:
-    """A CSV of the run, one row per report; a resumed run appends to it.
-
-    Args:
-        path: the file.
-        columns: all it can hold; what a row lacks stays empty.
-    """
-
-    def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
-        self._path = path
-        self._columns = columns
-        path.parent.mkdir(parents=True, exist_ok=True)
-
-    def add(self, row: Mapping[str, float]) -> None:
-        """Append a row.
-
-        Raises:
-            ValueError: if it holds a column that was not declared.
-        """
-        is_new = not self._path.exists()
-        with self._path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self._columns)
-            if is_new:
-                writer.writeheader()
-            writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
-
-
 class LossReporter:
     """Gathers the losses of every step until a report is due.
 
@@ -188,11 +160,11 @@ class LossReporter:
         self._losses.append(losses)
 
     def take(self, step: int, batch: int) -> dict[str, float]:
-        """Mean losses and `photos_per_s` since the last report; `batch` photos a step."""
+        """Mean losses and `seen_per_s` since the last report; `batch` samples a step."""
         means = {name: float(np.mean([losses[name] for losses in self._losses])) for name in self._losses[0]}
         speed = (step - self._since_step) * batch / max(self._clock.elapsed_s - self._since_s, 1e-9)
         self._since_s, self._since_step, self._losses = self._clock.elapsed_s, step, []
-        return means | {"photos_per_s": speed}
+        return means | {"seen_per_s": speed}
 
 
 def num_workers() -> int:

@@ -1,7 +1,9 @@
 """`fashion-tagger train`: the detector and the classifiers, resumable by the same command."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +15,7 @@ from serve_app.commands.console import err, out
 
 if TYPE_CHECKING:
     from models.training import ProgressCallback, TrainingProgress
+    from serve_app.train_on_ray import Train
 
 app = typer.Typer(no_args_is_help=True, help="Train the models; the same command resumes an interrupted run.")
 
@@ -26,7 +29,17 @@ SeedOption = Annotated[int, typer.Option(help="Start weights, order and augmenta
 SizesOption = Annotated[
     str, typer.Option(help="Smaller pictures first, as share:pixels, like 0:128,0.4:192,0.8:256; the last is --size.")
 ]
-ThreadsOption = Annotated[int, typer.Option(min=1, help="Torch threads.")]
+ThreadsOption = Annotated[int, typer.Option(min=1, help="Torch threads of each worker.")]
+FrozenOption = Annotated[
+    float | None, typer.Option(help="Share of the run before pretrained layers learn; 0.1 with pretrained weights.")
+]
+PatienceOption = Annotated[
+    int | None, typer.Option(min=1, help="End after so many validations, ten minutes apart, without a better score.")
+]
+WorkersOption = Annotated[int, typer.Option(min=1, help="Processes that train together, by Ray Train.")]
+RayOption = Annotated[
+    str | None, typer.Option(envvar="RAY_ADDRESS", help="Train on a running Ray cluster; --out has to be shared.")
+]
 
 
 @app.command()
@@ -49,6 +62,10 @@ def detector(
     seed: SeedOption = 0,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = 2,
+    frozen_share: FrozenOption = None,
+    patience: PatienceOption = None,
+    workers: WorkersOption = 1,
+    ray_address: RayOption = None,
 ) -> None:
     """Train the Faster R-CNN that finds garments and their categories."""
     import torch
@@ -76,12 +93,13 @@ def detector(
         body_ratio=body_ratio,
         max_minutes=minutes,
         epochs=epochs,
+        frozen_share=_frozen(frozen_share, weights),
+        patience=patience,
         seed=seed,
         device=device,
     )
-    with _shown("detector") as callback:
-        result = train_detector(config, _photos(data), _photos(val or []), ontology, to, callback)
-    out.print(f"trained: {result}")
+    train = partial(train_detector, config, _photos(data), _photos(val or []), ontology, to)
+    _run("detector", train, to, workers, threads, device, ray_address)
 
 
 @app.command()
@@ -101,6 +119,10 @@ def classifiers(
     seed: SeedOption = 0,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = 2,
+    frozen_share: FrozenOption = None,
+    patience: PatienceOption = None,
+    workers: WorkersOption = 1,
+    ray_address: RayOption = None,
 ) -> None:
     """Train the Inception-v3 classifiers of every category, heads together."""
     import torch
@@ -121,12 +143,49 @@ def classifiers(
         batch=batch,
         max_minutes=minutes,
         epochs=epochs,
+        frozen_share=_frozen(frozen_share, weights),
+        patience=patience,
         seed=seed,
         device=device,
     )
-    with _shown("classifiers") as callback:
-        result = train_classifiers(config, _photos(data), _photos(val or []), load_ontology(), to, callback)
+    train = partial(train_classifiers, config, _photos(data), _photos(val or []), load_ontology(), to)
+    _run("classifiers", train, to, workers, threads, device, ray_address)
+
+
+def _run(what: str, train: "Train", to: Path, workers: int, threads: int, device: str, ray_address: str | None) -> None:
+    """Train here, or by Ray Train where several workers or a cluster are asked for."""
+    with _shown(what) as callback:
+        if workers == 1 and ray_address is None:
+            result = train(callback)
+        else:
+            with _ray(ray_address, workers * threads):
+                from serve_app.train_on_ray import train_on_ray
+
+                use_gpu = device.startswith("cuda")
+                result = train_on_ray(train, to, callback, workers=workers, threads=threads, use_gpu=use_gpu)
     out.print(f"trained: {result}")
+
+
+@contextmanager
+def _ray(address: str | None, num_cpus: int) -> Iterator[None]:
+    from serve_app.start import local_ray_options, prepare_environment, start_ray
+
+    if address is None:  # a cluster that runs has flags and a token of its own
+        prepare_environment()
+    import ray
+
+    if address is None:
+        start_ray(local_ray_options(num_cpus + 1), err.print)
+    else:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _frozen(share: float | None, weights: str) -> float:
+    return (0.1 if weights in ("coco", "backbone", "imagenet") else 0.0) if share is None else share
 
 
 def _photos(directories: list[Path]) -> list[LabelledPhoto]:
@@ -164,6 +223,8 @@ def _shown(what: str) -> Iterator["ProgressCallback"]:
             figures = "  ".join(f"{name} {value:.4g}" for name, value in progress.metrics.items())
             bar.update(task, completed=progress.share, figures=f"step {progress.step}  {figures}")
             if not err.is_terminal:
-                err.print(f"{progress.share:6.1%}  step {progress.step}  {figures}", highlight=False)
+                left_min = progress.elapsed_s * (1 - progress.share) / max(progress.share, 1e-6) / 60
+                text = f"{progress.share:6.1%}  step {progress.step}  {left_min:.0f} min left  {figures}"
+                err.print(text, highlight=False)
 
         yield show

@@ -61,7 +61,7 @@ def test_a_run_that_cannot_be_is_refused(changes: dict[str, Any], said: str) -> 
     [pytest.param(0.0, 75, id="start"), pytest.param(0.5, 96, id="at"), pytest.param(0.4, 75, id="before")],
 )
 def test_crops_grow(share: float, size_px: int) -> None:
-    assert replace(CONFIG, size_px=96, sizes=((0.0, 75), (0.5, 96))).size_at(share) == size_px
+    assert replace(CONFIG, size_px=96, sizes=((0.0, 75), (0.5, 96))).size_at(share, 96) == size_px
 
 
 def test_a_run_leaves_weights_that_answer_and_resumes(photos: list[LabelledPhoto], tmp_path: Path) -> None:

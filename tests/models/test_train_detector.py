@@ -88,8 +88,8 @@ def test_no_photo_is_refused(tmp_path: Path) -> None:
 
 def test_growing_canvases() -> None:
     config = replace(CONFIG, spec=replace(SPEC, long_side_px=256), sizes=((0.0, 128), (0.5, 192), (0.8, 256)))
-    assert [config.size_at(share) for share in (0, 0.49, 0.5, 0.79, 0.8, 1)] == [128, 128, 192, 192, 256, 256]
-    assert CONFIG.size_at(0.3) == 64
+    assert [config.size_at(share, 256) for share in (0, 0.49, 0.5, 0.79, 0.8, 1)] == [128, 128, 192, 192, 256, 256]
+    assert CONFIG.size_at(0.3, 64) == 64
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from torch import nn
 
 from models.training import (
     AveragedWeights,
-    LearningCurve,
     cosine_rate,
     load_checkpoint,
     run_share,
@@ -69,11 +68,3 @@ def test_a_checkpoint_comes_back_and_leaves_nothing_beside_it(tmp_path: Path) ->
     assert state is not None
     assert state["step"] == 2
     assert [each.name for each in path.parent.iterdir()] == ["checkpoint.pt"]
-
-
-def test_a_resumed_curve_goes_on_below(tmp_path: Path) -> None:
-    for step in (1.0, 2.0):
-        LearningCurve(tmp_path / "curve.csv", ("step", "loss", "val")).add({"step": step, "loss": 0.5})
-    assert (tmp_path / "curve.csv").read_text().splitlines() == ["step,loss,val", "1,0.5,", "2,0.5,"]
-    with pytest.raises(ValueError, match="bogus"):
-        LearningCurve(tmp_path / "curve.csv", ("step",)).add({"bogus": 1.0})
