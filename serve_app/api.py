@@ -4,6 +4,7 @@ One handler answers every TaggingError, one the paths and methods that do not ex
 error on every path is the same JSON, without a traceback.
 """
 
+import asyncio
 import logging
 import re
 import uuid
@@ -26,10 +27,13 @@ from serve_app.errors import (
     INTERNAL_MESSAGE,
     RETRY_AFTER_S_BY_CODE,
     STATUS_BY_CODE,
+    KeyMissing,
     MethodNotAllowed,
     NotFound,
+    ServiceError,
     public_code,
 )
+from serve_app.guard import Guard
 from serve_app.metrics import REQUESTS, Meter
 from serve_app.schemas import (
     BatchResponse,
@@ -44,8 +48,8 @@ from serve_app.schemas import (
 from serve_app.tracing import TraceRequests, Tracing
 
 _log = logging.getLogger("ray.serve")
-_REQUEST_ID = re.compile(r"[!-~]{1,128}")
-_REQUEST_ID_HEADER = "x-request-id"
+REQUEST_ID = re.compile(r"[!-~]{1,128}")
+REQUEST_ID_HEADER = "x-request-id"
 _NDJSON = "application/x-ndjson"
 _NO_STORE = {"cache-control": "no-store"}
 
@@ -77,6 +81,7 @@ def make_asgi(
     meter: Meter,
     pages: Sequence[BaseRoute] = (),
     *,
+    guard: Guard | None = None,
     echoes_request_id: bool = True,
     tracing: Tracing | None = None,
 ) -> Starlette:
@@ -86,6 +91,7 @@ def make_asgi(
         service: answers the requests.
         meter: counts the outcomes of POST /v1/tag, and batches that were refused as a whole.
         pages: further routes, such as the page at `/`.
+        guard: asks for API keys; None lets everybody in.
         echoes_request_id: write the request id into the response headers; not under Ray, whose proxy does.
         tracing: makes spans of requests; None for none.
     """
@@ -102,7 +108,7 @@ def make_asgi(
             *pages,
         ],
         middleware=[
-            Middleware(_Boundary, echoes_request_id=echoes_request_id),
+            Middleware(_Boundary, guard=guard, echoes_request_id=echoes_request_id),
             *([Middleware(TraceRequests, tracing=tracing)] if tracing else []),
         ],
         exception_handlers={TaggingError: _answer_tagging_error, HTTPException: _answer_http_exception},
@@ -124,6 +130,9 @@ class _Endpoints:
             return _json(response)
         except TaggingError as exc:
             outcome = public_code(exc)
+            raise
+        except asyncio.CancelledError:
+            outcome = "cancelled"  # the caller hung up
             raise
         finally:
             self._meter.count(REQUESTS, outcome=outcome)
@@ -178,31 +187,43 @@ class _BatchStream(StreamingResponse):
 
 
 class _Boundary:
-    """Gives every request its id, and answers what nothing else answered."""
+    """Gives every request its id, asks for its key, and answers what nothing else answered."""
 
-    def __init__(self, app: ASGIApp, echoes_request_id: bool) -> None:
+    def __init__(self, app: ASGIApp, guard: Guard | None, echoes_request_id: bool) -> None:
         self._app = app
+        self._guard = guard
         self._echoes_request_id = echoes_request_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get(_REQUEST_ID_HEADER, "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
+        headers = Headers(scope=scope)
+        given = headers.get(REQUEST_ID_HEADER, "")
+        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
         has_started = False
 
         async def send_noting(message: Message) -> None:
             nonlocal has_started
             if message["type"] == "http.response.start":
                 has_started = True
+                answer_headers = MutableHeaders(scope=message)
+                answer_headers.setdefault("x-content-type-options", "nosniff")
                 if self._echoes_request_id:
-                    MutableHeaders(scope=message)[_REQUEST_ID_HEADER] = request_id
+                    answer_headers[REQUEST_ID_HEADER] = request_id
+                if self._guard:
+                    self._guard.count(state, message["status"])
             await send(message)
 
         try:
+            if self._guard:
+                path = scope["path"].removeprefix(scope.get("root_path", ""))
+                self._guard.admit(path, headers.get("authorization", ""), state)
             await self._app(scope, receive, send_noting)
+        except TaggingError as exc:  # of the guard; those of the endpoints were answered inside
+            await _tagging_error_response(exc, request_id)(scope, receive, send_noting)
         except Exception:  # the last resort: nothing may leave the service but our own JSON
             _log.exception("request %s failed", request_id)
             if has_started:
@@ -219,7 +240,9 @@ def error_response(code: str, message: str, request_id: str, headers: dict[str, 
     """The one form of every error; the status follows from the code."""
     headers = {**_NO_STORE, **(headers or {})}
     if code in RETRY_AFTER_S_BY_CODE:
-        headers["retry-after"] = str(RETRY_AFTER_S_BY_CODE[code])
+        headers.setdefault("retry-after", str(RETRY_AFTER_S_BY_CODE[code]))
+    if code == KeyMissing.code:
+        headers["www-authenticate"] = "Bearer"
     body = ErrorResponse(error=ErrorBody(code=code, message=message, request_id=request_id))
     return _json(body, STATUS_BY_CODE[code], headers)
 
@@ -227,11 +250,16 @@ def error_response(code: str, message: str, request_id: str, headers: dict[str, 
 async def _answer_tagging_error(request: Request, exc: Exception) -> Response:
     if not isinstance(exc, TaggingError):
         raise exc
-    request_id = request_id_of(request)
+    return _tagging_error_response(exc, request_id_of(request))
+
+
+def _tagging_error_response(exc: TaggingError, request_id: str) -> Response:
     code = public_code(exc)
     if STATUS_BY_CODE[code] >= 500:
         _log.error("request %s: %s: %r", request_id, code, exc)
-    return error_response(code, INTERNAL_MESSAGE if code == "internal" else exc.message, request_id)
+    retry_after_s = exc.retry_after_s if isinstance(exc, ServiceError) else None
+    headers = {} if retry_after_s is None else {"retry-after": str(retry_after_s)}
+    return error_response(code, INTERNAL_MESSAGE if code == "internal" else exc.message, request_id, headers)
 
 
 async def _answer_http_exception(request: Request, exc: Exception) -> Response:

@@ -17,6 +17,7 @@ from serve_app.classifier import ClassifierDeployment, ClassifierModel
 from serve_app.config import TaggerArgs
 from serve_app.deployments import DETECTOR, JOBS, ROUTER, classifier_name, deployment_options
 from serve_app.detector import DetectorDeployment, DetectorModel
+from serve_app.errors import KeyFileError
 from serve_app.loading import load_classifier, load_detector
 from serve_app.router import RouterDeployment
 from serve_app.tracing import Tracing
@@ -30,8 +31,11 @@ def build_app(args: TaggerArgs) -> Application:
 
     Raises:
         BundleError: if the bundle cannot be used, before any replica starts.
+        KeyFileError: if neither keys are named nor everybody is welcome: a cluster is open to other machines.
     """
     args = TaggerArgs.model_validate(args)  # Serve passes a plain dict when the annotation is a string
+    if not args.api_keys and not args.no_auth:
+        raise KeyFileError("args: needs api_keys, the path of the file of API keys, or no_auth: true")
     return bind_bundle(args)
 
 

@@ -3,7 +3,7 @@
 import typer
 
 from models.errors import TaggingError
-from serve_app.commands import bundle, catalog, data, evaluate, loadtest, serve, tag, top, train
+from serve_app.commands import bundle, catalog, data, evaluate, keys, loadtest, serve, tag, top, train
 from serve_app.commands.console import err
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command()(top.top)
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.add_typer(bundle.app, name="bundle")
+app.add_typer(keys.app, name="keys")
 bundle.app.command()(evaluate.calibrate)
 
 

@@ -84,6 +84,9 @@ class TaggerArgs(BaseModel):
     detector_max_batch: int = Field(8, ge=1, description="Photos that the detector takes at once.")
     classifier_max_batch: int = Field(16, ge=1, description="Crops that a classifier takes at once.")
 
+    api_keys: str | None = Field(None, description="Path of the file of API keys, read again when it changes.")
+    no_auth: bool = Field(False, description="Answer everybody without a key, beyond this machine too.")
+
     @field_validator("image_url_hosts")
     @classmethod
     def _hosts_are_names(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
@@ -106,6 +109,13 @@ class TaggerArgs(BaseModel):
             if getattr(self, name) > self.request_deadline_s:
                 raise ValueError(f"{name} needs to be at most request_deadline_s, {self.request_deadline_s} s")
         return self
+
+    @field_validator("api_keys")
+    @classmethod
+    def _replicas_run_elsewhere(cls, path: str | None) -> str | None:
+        if path is not None and not Path(path).is_absolute():
+            raise ValueError("api_keys needs to be an absolute path, since routers run elsewhere")
+        return path
 
     @property
     def bundle_uri(self) -> str:

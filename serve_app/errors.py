@@ -60,8 +60,23 @@ class KeyRefused(InputError):
     code = "key_refused"
 
 
+class KeyFileError(TaggingError):
+    """The file of API keys is missing, malformed or not even named."""
+
+
 class ServiceError(TaggingError):
-    """The service cannot answer now, whatever the picture."""
+    """The service cannot answer now, whatever the picture.
+
+    Args:
+        message: for the caller.
+        detail: for the log.
+        retry_after_s: seconds after which trying again may help; None for the usual of the code.
+    """
+
+    def __init__(self, message: str, detail: str = "", retry_after_s: int | None = None) -> None:
+        super().__init__(message, detail)
+        self.args = (message, detail, retry_after_s)  # what pickling calls the class with
+        self.retry_after_s = retry_after_s
 
 
 class Overloaded(ServiceError):

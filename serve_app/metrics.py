@@ -27,9 +27,14 @@ class Metric:
         return f"ray_{self.name}_total" if self.kind == "counter" else f"ray_{self.name}"
 
 
-REQUESTS = Metric("counter", "tagger_requests", "Requests by outcome: ok, partial, or the error code.", ("outcome",))
+REQUESTS = Metric(
+    "counter", "tagger_requests", "Requests by outcome: ok, partial, cancelled, or the error code.", ("outcome",)
+)
 STAGE_DURATION = Metric(
     "histogram", "tagger_stage_duration_seconds", "Time a request spends in a stage.", ("stage",), _LATENCY_S
+)
+KEY_REQUESTS = Metric(
+    "counter", "tagger_key_requests", "Requests to /v1/ by name of the API key and HTTP status.", ("key", "status")
 )
 DETECTIONS = Metric("counter", "tagger_detections", "Garments found.", ("category",))
 CROPS_PER_REQUEST = Metric(
@@ -61,6 +66,7 @@ ROUTER_METRICS = (
     FEEDBACK,
     RETRIES,
     PARTIAL_ANSWERS,
+    KEY_REQUESTS,
 )
 MODEL_METRICS = (BATCH_SIZE, DROPPED)
 ALL_METRICS = ROUTER_METRICS + MODEL_METRICS

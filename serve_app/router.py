@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
@@ -13,8 +14,10 @@ from serve_app.bundle_facts import BundleFacts
 from serve_app.compose import Composer
 from serve_app.config import TaggerArgs
 from serve_app.download import Downloader
+from serve_app.guard import Guard
 from serve_app.handles import ClassifierHandle, DetectorHandle, JobsHandle
 from serve_app.jobs.api import job_routes
+from serve_app.keys import KeyRing
 from serve_app.metrics import ROUTER_METRICS, RayMeter
 from serve_app.naming import Names
 from serve_app.openapi import openapi_routes
@@ -44,6 +47,7 @@ class RouterDeployment:
     ) -> None:
         self._meter = RayMeter(ROUTER_METRICS)
         self._tracing = Tracing(args.trace_endpoint, args.trace_share, "router")
+        self._guard = Guard(KeyRing(Path(args.api_keys)), self._meter) if args.api_keys else None
         self._threads = ThreadPoolExecutor(args.num_decode_threads, thread_name_prefix="decode")
         detect = DetectorHandle(detector)
         classify = {category: ClassifierHandle(handle) for category, handle in classifier_by_category.items()}
@@ -61,7 +65,9 @@ class RouterDeployment:
         """Called by Serve once the replica is there."""
         pages = [*web_routes(), *openapi_routes(), *self._jobs]
         # Serve's proxy echoes the request id.
-        return make_asgi(self._service, self._meter, pages, echoes_request_id=False, tracing=self._tracing)
+        return make_asgi(
+            self._service, self._meter, pages, guard=self._guard, echoes_request_id=False, tracing=self._tracing
+        )
 
     async def check_health(self) -> None:
         """Answer, which shows that the event loop turns."""

@@ -17,9 +17,9 @@ from serve_app.deployments import (
 APPLICATION = "tagger"
 IMPORT_PATH = "serve_app.app:build_app"
 _ARGS: dict[ProfileName, dict[str, Any]] = {
-    "local": {"device": "cpu"},
-    "kind-cpu": {"device": "cpu", "num_threads": 1},  # a replica has a core at most
-    "gpu-prod": {"device": "cuda", "num_threads": 1},  # the GPU computes
+    "local": {"device": "cpu", "no_auth": True},  # listens on loopback
+    "kind-cpu": {"device": "cpu", "num_threads": 1, "no_auth": True},  # a replica has a core; reached by port-forward
+    "gpu-prod": {"device": "cuda", "num_threads": 1, "api_keys": "/etc/fashion-tagger/api-keys.yaml"},
 }
 
 

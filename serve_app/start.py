@@ -3,6 +3,7 @@
 Ray reads its flags when it is imported, so this module imports it only after they are set.
 """
 
+import ipaddress
 import logging
 import math
 import os
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 from serve_app.config import TaggerArgs
 from serve_app.deployments import REQUEST_LIMIT_S, deployment_options
 from serve_app.errors import ServiceError
+from serve_app.keys import read_keys
 from serve_app.serve_config import APPLICATION
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ _ENVIRONMENT = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     # Said explicitly, since Ray's default changed back and forth; our methods are all async.
     "RAY_SERVE_RUN_SYNC_IN_THREADPOOL": "1",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.edge:edge_middleware",
+    # A replica whose model hangs would be given 35 s to finish what it cannot finish, and keep its GPU for as long.
+    "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
     # Ray would hide the GPUs from replicas that hold no share of one, and warn that it will stop doing so.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
     # Ray would run replicas at niceness 15, where any other program on the machine starves them.
@@ -65,10 +70,14 @@ class StartOptions:
         metrics_port: where Ray exports metrics, on loopback; None for any free one.
         temp_dir: of Ray's logs and sockets, a short path; None for Ray's own.
         options_of: deployment name -> how much of it runs.
+        tls_cert: certificate chain, PEM; with `tls_key` the interface speaks HTTPS only.
+        tls_key: its private key, PEM.
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     metrics_port: int | None = None
     temp_dir: Path | None = None
     options_of: OptionsOf = deployment_options
@@ -111,8 +120,10 @@ def start_service(
 
     Raises:
         BundleError: if the bundle cannot be used.
-        StartError: if the port is taken, or a deployment fails to start.
+        KeyFileError: if the file of API keys cannot be used.
+        StartError: if the port is taken, a deployment fails to start, or strangers could ask without a key.
     """
+    check_access(args, options)
     prepare_environment()
     clock = _Clock()
     try:
@@ -140,9 +151,37 @@ def start_service(
         raise
     metrics_port = context.address_info["metrics_export_port"]
     metrics_host = context.address_info["node_ip_address"]
+    scheme = "https" if options.tls_cert else "http"
     return RunningService(
-        f"http://{options.host}:{options.port}", f"http://{metrics_host}:{metrics_port}/metrics", clock.laps_s
+        f"{scheme}://{options.host}:{options.port}", f"http://{metrics_host}:{metrics_port}/metrics", clock.laps_s
     )
+
+
+def check_access(args: TaggerArgs, options: StartOptions) -> None:
+    """Refuse what would let strangers in unasked, or could not let anybody in.
+
+    Raises:
+        KeyFileError: if the file of API keys cannot be used.
+        StartError: if other machines could ask without a key and nobody said so, or half of TLS is missing.
+    """
+    if args.api_keys:
+        read_keys(Path(args.api_keys))
+    elif not args.no_auth and not is_loopback(options.host):
+        raise StartError(
+            f"{options.host} is open to other machines: name a file of API keys (--api-keys; "
+            "`fashion-tagger keys add` makes one), or say --no-auth"
+        )
+    for path, other in ((options.tls_cert, options.tls_key), (options.tls_key, options.tls_cert)):
+        if path and (other is None or not path.is_file()):
+            raise StartError("TLS needs two files that exist, --tls-cert and --tls-key")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address to listen on; names other than localhost count as reachable."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def prepare_environment() -> None:
@@ -224,6 +263,8 @@ def _http_options(options: StartOptions) -> dict[str, Any]:
         "port": options.port,
         "request_timeout_s": REQUEST_LIMIT_S,  # above our own deadlines, so that ours answer first
         "keep_alive_timeout_s": 90,
+        "ssl_certfile": options.tls_cert and str(options.tls_cert),
+        "ssl_keyfile": options.tls_key and str(options.tls_key),
     }
 
 

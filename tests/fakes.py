@@ -5,17 +5,28 @@ import io
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from models import ontology as ontology_module
 from models.errors import ImageUnreadable
-from models.ontology import Category, Ontology, load_ontology
+from models.ontology import Category, Ontology
 from models.types import AttributeScore, AttributeScores, Detection
+from serve_app.answer import Answerer
 from serve_app.bundle_facts import BundleFacts
-from serve_app.metrics import Metric
+from serve_app.compose import Composer
+from serve_app.config import TaggerArgs
+from serve_app.download import Downloader
+from serve_app.metrics import Meter, Metric
+from serve_app.naming import Names
+from serve_app.service import TaggingService
 
+load_ontology = cache(ontology_module.load_ontology)
 DRESS = Detection((10.0, 10.0, 60.0, 90.0), 0.9, "dress")
 SECOND_DRESS = Detection((5.0, 20.0, 40.0, 80.0), 0.8, "dress")
 SKIRT = Detection((20.0, 50.0, 70.0, 95.0), 0.7, "skirt")
@@ -116,6 +127,21 @@ class FakeClassify(FakeDetect):
         self.num_crops.append(len(crops))
         await self._fail_or_hang()
         return [scores_of(self.category) for _ in crops]
+
+
+def tagging_service(threads: Executor, meter: Meter, **limits: Any) -> TaggingService:
+    """The service around fakes that always answer: one dress in every photo."""
+    args = TaggerArgs.model_validate(limits)
+    classify = {name: FakeClassify(name) for name in load_ontology().category_names}
+    composer = Composer(args, facts(), FakeDetect(), classify, threads, meter)
+    answerer = Answerer(facts(), args.min_several_score, args.low_confidence_score, meter)
+
+    names = Names.load("", load_ontology())
+
+    async def is_alive() -> None:
+        pass
+
+    return TaggingService(args, facts(), composer, answerer, is_alive, Downloader((), args.max_image_bytes).fetch, meter, names)
 
 
 class FakeMeter:

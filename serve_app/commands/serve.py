@@ -1,6 +1,7 @@
 """`fashion-tagger serve` and `config`: the service on this machine, and its Serve config file for a cluster."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +31,10 @@ def serve(
     config: Annotated[
         Path | None, typer.Option(help="A Serve config file of ours: its args and deployments replace the options.")
     ] = None,
+    api_keys: Annotated[Path | None, typer.Option(help="File of API keys; see the keys command.")] = None,
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="Answer other machines without a key.")] = False,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain in PEM: speak HTTPS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key in PEM.")] = None,
     demo: Annotated[bool, typer.Option(help="Tag a rendered photo once the service is up.")] = False,
 ) -> None:
     """Start the service on this machine and serve until Ctrl-C."""
@@ -39,6 +44,12 @@ def serve(
         args, options = _local_args(bundle, device), StartOptions(host=host, port=port)
     else:
         args, options = _from_file(config, host, port)
+    options = replace(options, tls_cert=tls_cert, tls_key=tls_key)
+    keys_path = str(api_keys.absolute()) if api_keys else args.api_keys
+    # The address is the command's, so whether it is open to everybody is too, whatever a file for clusters says.
+    args = args.model_copy(update={"api_keys": keys_path, "no_auth": no_auth})
+    if demo and (args.api_keys or tls_cert):
+        raise typer.BadParameter("tags a photo over plain HTTP without a key", param_hint="--demo")
     with err.status("starting") as status:
         service = start_service(args, options, lambda step: status.update(step))
     with service:
@@ -49,7 +60,8 @@ def serve(
         # A console of its own: a line to copy must not be wrapped.
         lines = Console(soft_wrap=True, highlight=False)
         lines.print(f"page     {service.url}/\nmetrics  {service.metrics_url}\nCtrl-C to stop. Try:")
-        lines.print(f"curl --data-binary @{photo} -H 'Content-Type: image/jpeg' {service.url}/v1/tag")
+        key = " -H 'Authorization: Bearer <key>'" if args.api_keys else ""
+        lines.print(f"curl{key} --data-binary @{photo} -H 'Content-Type: image/jpeg' {service.url}/v1/tag")
         wait_for_signal()
         err.print("stopping: requests in flight are finished first")
 

@@ -23,6 +23,9 @@ Outcome = tuple[Path, TagResponse | TaggingError]
 def tag(
     photos: Annotated[list[Path], typer.Argument(help="Photos: JPEG, PNG or WebP files, or folders of them.")],
     url: Annotated[str | None, typer.Option(help="Ask a running service instead of loading the models here.")] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="TAGGER_API_KEY", help="Key for the service; better in the environment.")
+    ] = None,
     bundle: Annotated[str, typer.Option(help="Path or fsspec URL of the bundle to load here.")] = DEMO_BUNDLE,
     device: Annotated[str, typer.Option(help="cpu or cuda, where the models are loaded here.")] = "cpu",
     min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Drop detections below it.")] = None,
@@ -33,7 +36,9 @@ def tag(
     """Tag photos. Exit status 1 if any photo could not be tagged."""
     paths = [path for given in photos for path in _expanded(given)]
     outcomes = (
-        _from_service(paths, url, min_score, category) if url else _here(paths, bundle, device, min_score, category)
+        _from_service(paths, url, api_key, min_score, category)
+        if url
+        else _here(paths, bundle, device, min_score, category)
     )
     failures = 0
     for path, outcome in outcomes:
@@ -94,13 +99,15 @@ def _here(
                 yield path, exc
 
 
-def _from_service(paths: list[Path], url: str, min_score: float | None, category: str | None) -> Iterator[Outcome]:
+def _from_service(
+    paths: list[Path], url: str, api_key: str | None, min_score: float | None, category: str | None
+) -> Iterator[Outcome]:
     query: TagQuery = {}
     if min_score is not None:
         query["min_score"] = min_score
     if category is not None:
         query["category"] = category
-    with TaggerClient(url) as client:
+    with TaggerClient(url, api_key=api_key) as client:
         yield from zip(paths, client.tag_many(paths, **query), strict=True)
 
 

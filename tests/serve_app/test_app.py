@@ -7,6 +7,7 @@ import pytest
 from models.errors import BundleError
 from serve_app.config import TaggerArgs
 from serve_app.deployments import deployment_names, deployment_options
+from serve_app.errors import KeyFileError
 from tests.e2e.painted import PaintedLoader, extended_ontology, load_painted_detector
 from tests.fakes import facts
 
@@ -44,6 +45,13 @@ def test_a_missing_bundle_stops_the_build_with_a_sentence() -> None:
     from serve_app.app import build_app
 
     with pytest.raises(BundleError, match="there is no bundle"):
-        build_app(TaggerArgs(bundle="/nowhere/at/all"))
+        build_app(TaggerArgs(bundle="/nowhere/at/all", no_auth=True))
     with pytest.raises(BundleError):
-        build_app({"bundle": "/nowhere/at/all"})  # type: ignore[arg-type]  # as Serve hands it over
+        build_app({"bundle": "/nowhere/at/all", "no_auth": True})  # type: ignore[arg-type]  # as Serve hands it over
+
+
+def test_a_cluster_without_keys_has_to_say_so() -> None:
+    from serve_app.app import build_app
+
+    with pytest.raises(KeyFileError, match="no_auth"):
+        build_app(TaggerArgs())

@@ -78,6 +78,11 @@ SERVICE: list[Panel] = [
         },
     ),
     (
+        "Requests by key and status",
+        "reqps",
+        {"{{key}} {{status}}": f"sum by (key, status) (rate(ray_tagger_key_requests_total{{{NS}}}[{R}]))"},
+    ),
+    (
         "Nodes",
         "short",
         {

@@ -1,0 +1,193 @@
+"""What stands before the routers: a middleware of Serve's HTTP proxy.
+
+It takes away the headers by which a caller could switch off Serve's time limits, answers in our form what Serve would
+answer in its own, and asks another router when one dies before it has answered.
+"""
+
+import re
+import uuid
+from collections.abc import MutableMapping
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve_app.api import REQUEST_ID, REQUEST_ID_HEADER, error_response
+from serve_app.errors import DeadlineExceeded, Overloaded
+from serve_app.pace import Pace
+
+# Serve reads these from any caller: the first raises or removes the time limit, the second keeps a request alive that
+# nobody waits for, the others choose the replica. It takes hyphens and underscores for the same.
+_SERVES_OWN = re.compile(
+    rb"x-request-timeout-seconds|x-request-disconnect-disabled|x-session-id|serve-multiplexed-model-id"
+)
+_REPEATABLE = "/v1/tag"
+"""Tagging twice is tagging once, so it may be asked again; the rest may not."""
+_TRIES = 3
+_KEPT_BYTES = 256 * 2**20
+_SERVES_PATHS = "/-/"
+
+
+def edge_middleware() -> list[Middleware]:
+    """Called by Serve in every proxy, where RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH names it."""
+    return [Middleware(Edge)]
+
+
+class Edge:
+    """The middleware.
+
+    Args:
+        app: Serve's proxy.
+        kept_bytes: bodies kept for asking again, in all; beyond it a request has one try.
+    """
+
+    def __init__(self, app: ASGIApp, kept_bytes: int = _KEPT_BYTES) -> None:
+        self._app = app
+        self._left_bytes = kept_bytes
+        self._pace = Pace()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, as ASGI wants it."""
+        if scope["type"] == "websocket":  # there are none, and Serve would hand them on
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] != "http" or scope["path"].startswith(_SERVES_PATHS):
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope = {**scope, "headers": _cleaned(scope, request_id)}
+        self._pace.enter()
+        answer = _Answer(send)
+        replay = _Replay(receive, self)
+        try:
+            await self._ask(scope, replay, answer)
+            if not answer.has_started and not replay.is_gone:
+                await self._refuse(answer.refused_with, request_id, scope, receive, send)
+        finally:
+            replay.forget()
+            self._pace.leave(is_finished=answer.is_good)
+
+    async def _ask(self, scope: Scope, replay: "_Replay", answer: "_Answer") -> None:
+        """Ask until something answered, at most three times; Serve answers nothing when a router died."""
+        can_repeat = scope["path"].startswith(_REPEATABLE)
+        for _ in range(_TRIES):
+            await self._app({**scope, "state": dict(scope.get("state", {}))}, replay.from_the_start(), answer.send)
+            if answer.has_answered or replay.is_gone or not (can_repeat and replay.is_whole):
+                return
+
+    async def _refuse(self, status: int | None, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+        code, message = Overloaded.code, "the service has too much to do, or is starting; try again"
+        if status is None:
+            message = "the part of the service that worked on this request died; try again"
+        elif status == 408:
+            code, message = DeadlineExceeded.code, "no answer within the time limit"
+        headers = {REQUEST_ID_HEADER: request_id}
+        if code == Overloaded.code:
+            headers["retry-after"] = str(self._pace.retry_after_s())
+        await error_response(code, message, request_id, headers)(scope, receive, send)
+
+    def reserve(self, num_bytes: int) -> bool:
+        """Take room for a part of a body; False if there is none."""
+        if num_bytes > self._left_bytes:
+            return False
+        self._left_bytes -= num_bytes
+        return True
+
+    def release(self, num_bytes: int) -> None:
+        """Give room back."""
+        self._left_bytes += num_bytes
+
+
+class _Answer:
+    """Hands on the answer of a router; holds back what Serve itself says, which is plain text."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.has_started = False
+        self.refused_with: int | None = None
+
+        self.is_good = False
+
+    @property
+    def has_answered(self) -> bool:
+        return self.has_started or self.refused_with is not None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and not self.has_started:
+            if message["status"] >= 400 and _is_serves_own(message):
+                self.refused_with = message["status"]
+            else:
+                self.has_started = True
+                self.is_good = message["status"] < 500
+                self.refused_with = None
+        if self.has_started:
+            await self._send(message)
+
+
+class _Replay:
+    """Receives a body once and gives it as often as it is asked for."""
+
+    def __init__(self, receive: Receive, room: Edge) -> None:
+        self._receive = receive
+        self._room = room
+        self._messages: list[Message] = []
+        self._num_kept = 0
+        self.is_whole = True
+        self.is_gone = False
+
+    def from_the_start(self) -> Receive:
+        """A `receive` that begins with the first message."""
+        position = 0
+
+        async def receive() -> Message:
+            nonlocal position
+            if position < len(self._messages):
+                position += 1
+                return self._messages[position - 1]
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self.is_gone = True
+                return message
+            self._keep(message)
+            position += 1
+            return message
+
+        return receive
+
+    def forget(self) -> None:
+        """Let go of everything kept."""
+        self._messages = []
+        self.is_whole = False
+        self._room.release(self._num_kept)
+        self._num_kept = 0
+
+    def _keep(self, message: MutableMapping[str, Any]) -> None:
+        size = len(message.get("body", b""))
+        if self.is_whole and self._room.reserve(size):
+            self._messages.append(message)
+            self._num_kept += size
+        else:
+            self.forget()
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's own id if it is harmless: Serve decodes it without asking whether it can."""
+    given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
+    return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _cleaned(scope: Scope, request_id: str) -> list[tuple[bytes, bytes]]:
+    own = REQUEST_ID_HEADER.encode()
+    kept = [
+        (name, value)
+        for name, value in scope["headers"]
+        if name != own and not _SERVES_OWN.fullmatch(name.lower().replace(b"_", b"-"))
+    ]
+    return [*kept, (own, request_id.encode())]
+
+
+def _is_serves_own(message: Message) -> bool:
+    return not any(
+        name.lower() == b"content-type" and not value.startswith(b"text/plain") for name, value in message["headers"]
+    )

@@ -1,0 +1,52 @@
+"""How fast requests are finished, and so how long one more would wait."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+
+_WINDOW_S = 10.0
+_MOST_S = 60
+
+
+class Pace:
+    """Counts what is inside and what was finished within the last ten seconds.
+
+    Args:
+        clock: seconds of a clock that never goes back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._finished: deque[float] = deque()
+        self._busy_since = clock()
+        self.num_inside = 0
+
+    def enter(self) -> None:
+        """A request comes in."""
+        if not self.num_inside:
+            self._busy_since = self._clock()
+        self.num_inside += 1
+
+    def leave(self, *, is_finished: bool) -> None:
+        """A request goes; `is_finished` if it was answered, not refused."""
+        self.num_inside -= 1
+        if is_finished:
+            self._finished.append(self._clock())
+
+    def wait_s(self) -> float | None:
+        """Seconds until one more would be answered at the present pace; None if nothing was finished lately.
+
+        The pace counts time with something inside only: an idle service is not a slow one.
+        """
+        now = self._clock()
+        while self._finished and self._finished[0] < now - _WINDOW_S:
+            self._finished.popleft()
+        if not self._finished:
+            return None
+        busy_s = now - max(self._finished[0], self._busy_since, now - _WINDOW_S)
+        return (self.num_inside + 1) * busy_s / len(self._finished)
+
+    def retry_after_s(self) -> int:
+        """Whole seconds for a Retry-After header."""
+        return min(_MOST_S, max(1, math.ceil(self.wait_s() or 0.0)))
