@@ -39,6 +39,7 @@ class Batcher(Generic[Item, Result]):
         max_size: largest batch, counted with `size_of`; a single item that is larger makes a batch of its own.
         size_of: how much of a batch an item takes.
         kind_of: only items of the same kind share a batch, such as canvases of one shape.
+        probe: an item that every model in order can answer; run after a failure, to tell a bad item from a bad model.
         meter: records batch sizes and dropped calls.
     """
 
@@ -48,12 +49,15 @@ class Batcher(Generic[Item, Result]):
         max_size: int,
         size_of: Callable[[Item], int] = lambda item: 1,
         kind_of: Callable[[Item], Hashable] = lambda item: None,
+        probe: Item | None = None,
         meter: Meter | None = None,
     ) -> None:
         self._run = run
         self._max_size = max_size
         self._size_of = size_of
         self._kind_of = kind_of
+        self._probe = probe
+        self._has_failed = False  # since the last batch that did not
         self._meter = meter or NullMeter()
         self._queue: deque[_Waiting[Item, Result]] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
@@ -87,7 +91,10 @@ class Batcher(Generic[Item, Result]):
         return await waiting.future
 
     async def check_alive(self, stall_limit_s: float) -> None:
-        """Raise RuntimeError if the model thread hangs: a heartbeat through it, or the age of the running batch."""
+        """Raise RuntimeError if the model thread hangs, or the model fails on its probe.
+
+        Hanging shows by a heartbeat through the thread, or by the age of the running batch.
+        """
         if self._is_closed:
             raise RuntimeError("the model thread is closed")
         loop = asyncio.get_running_loop()
@@ -95,13 +102,23 @@ class Batcher(Generic[Item, Result]):
             busy_s = loop.time() - self._busy_since
             if busy_s > stall_limit_s:
                 raise RuntimeError(f"the model has computed one batch for {busy_s:.0f} s")
-            return
+            if not self._has_failed:
+                return
         try:
             async with asyncio.timeout(_HEARTBEAT_LIMIT_S):
-                await loop.run_in_executor(self._thread, lambda: None)
+                await loop.run_in_executor(self._thread, self._beat)
         except TimeoutError as exc:
             if self._busy_since is None:  # otherwise a batch has begun meanwhile
                 raise RuntimeError("the model thread gives no heartbeat") from exc
+
+    def _beat(self) -> None:
+        """In the model thread: nothing, or the probe if the model has failed since it last succeeded."""
+        if self._has_failed and self._probe is not None:
+            try:
+                self._run([self._probe])
+            except Exception as exc:  # whatever a model raises
+                raise RuntimeError("the model fails on its own probe") from exc
+        self._has_failed = False
 
     async def close(self) -> None:
         """Take no more, answer everything that waits, end the thread."""
@@ -177,9 +194,11 @@ class Batcher(Generic[Item, Result]):
             if len(results) != len(batch):
                 raise RuntimeError(f"the model gave {len(results)} results for {len(batch)} items")
         except Exception as exc:  # whatever a model raises is the answer to its callers, and must not end the worker
+            self._has_failed = True
             return exc
         finally:
             self._busy_since = None
+        self._has_failed = False
         for waiting, result in zip(batch, results, strict=True):
             if not waiting.future.done():
                 waiting.future.set_result(result)

@@ -46,9 +46,10 @@ class ClassifierDeployment:
         self._max_batch = max_batch
         self._stall_limit_s = stall_limit_s
         self._tracing = make_tracing()
-        self._model.classify(np.full((1, size_px, size_px, 3), PADDING_GREY, dtype=np.uint8))
+        probe = np.full((1, size_px, size_px, 3), PADDING_GREY, dtype=np.uint8)
+        self._run([probe])
         self._batcher: Batcher[NDArray[np.uint8], tuple[AttributeScores, ...]] = Batcher(
-            self._run, max_batch, size_of=len, meter=meter or RayMeter(MODEL_METRICS)
+            self._run, max_batch, size_of=len, probe=probe, meter=meter or RayMeter(MODEL_METRICS)
         )
 
     async def classify(
@@ -72,7 +73,7 @@ class ClassifierDeployment:
         """Answer, to show that the replica takes calls."""
 
     async def check_health(self) -> None:
-        """Raise if the model thread hangs."""
+        """Raise if the model thread hangs, or fails on what any model can answer."""
         await self._batcher.check_alive(self._stall_limit_s)
 
     def __del__(self) -> None:

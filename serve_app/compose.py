@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import AsyncExitStack
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import ParamSpec, Protocol, TypeVar
@@ -19,12 +20,15 @@ from numpy.typing import NDArray
 
 from models.colours import ColourShare, garment_colours
 from models.errors import TaggingError
+from models.image_headers import read_header
 from models.images import crop_square, decode_image, detector_canvas, letterbox
 from models.types import AttributeScores, Box, Detection
+from serve_app.breaker import Breaker, Outcome
 from serve_app.bundle_facts import BundleFacts
 from serve_app.config import TaggerArgs
 from serve_app.errors import DeadlineExceeded, DetectorUnavailable, ModelFailed, ModelUnavailable, ReplicaDied
-from serve_app.metrics import CROPS_PER_REQUEST, DETECTIONS, PARTIAL_ANSWERS, RETRIES, STAGE_DURATION, Meter
+from serve_app.metrics import CROPS_PER_REQUEST, DETECTIONS, DROPPED, PARTIAL_ANSWERS, RETRIES, STAGE_DURATION, Meter
+from serve_app.pixel_room import PixelRoom
 from serve_app.query import TagOptions
 from serve_app.tracing import span
 
@@ -104,6 +108,8 @@ class Composer:
         self._classify_by_category = classify_by_category
         self._threads = threads
         self._meter = meter
+        self._breaker_by_category = {category: Breaker() for category in classify_by_category}
+        self._room = PixelRoom(args.max_decoded_pixels)
 
     async def tag(self, read_photo: Callable[[], tuple[bytes, str | None]], options: TagOptions) -> TaggedPhoto:
         """Find and classify the garments of a photo.
@@ -121,22 +127,31 @@ class Composer:
         """
         begin = time.perf_counter()  # the clock of the loop may count whole milliseconds
         deadline = asyncio.get_running_loop().time() + self._args.request_deadline_s
-        try:
-            async with asyncio.timeout_at(deadline):
-                image = await self._in_thread(self._decode, read_photo)
-                decoded = time.perf_counter()
-                found = await self._find(image, options, deadline)
-        except TimeoutError as exc:
-            raise DeadlineExceeded(f"no answer within {self._args.request_deadline_s:g} s") from exc
-        detected = time.perf_counter()
-        garments = await self._classify(image, found, deadline)
+        async with AsyncExitStack() as room:  # held until the answer is there
+            try:
+                async with asyncio.timeout_at(deadline):
+                    data, content_type, num_pixels = await self._in_thread(self._unpack, read_photo)
+                    await room.enter_async_context(self._room.taken(num_pixels))
+                    image = await self._in_thread(self._decode, data, content_type)
+                    decoded = time.perf_counter()
+                    found = await self._find(image, options, deadline)
+            except TimeoutError as exc:
+                raise DeadlineExceeded(f"no answer within {self._args.request_deadline_s:g} s") from exc
+            detected = time.perf_counter()
+            garments = await self._classify(image, found, deadline)
         end = time.perf_counter()
         times = StageTimes(decoded - begin, detected - decoded, end - detected, end - begin)
         self._record(times, garments)
         return TaggedPhoto((image.shape[0], image.shape[1]), garments, times)
 
-    def _decode(self, read_photo: Callable[[], tuple[bytes, str | None]]) -> NDArray[np.uint8]:
+    def _unpack(self, read_photo: Callable[[], tuple[bytes, str | None]]) -> tuple[bytes, str | None, int]:
+        """The file, its declared type, and how many pixels it will have; 0 if there are more than are decoded."""
         data, content_type = read_photo()
+        header = read_header(data, content_type)
+        num_pixels = header.width * header.height
+        return data, content_type, num_pixels if num_pixels <= self._args.max_image_pixels else 0
+
+    def _decode(self, data: bytes, content_type: str | None) -> NDArray[np.uint8]:
         with span("decode"):
             return decode_image(
                 data,
@@ -212,16 +227,29 @@ class Composer:
         self, category: str, crops: NDArray[np.uint8], deadline: float
     ) -> Sequence[AttributeScores] | None:
         """Scores of the crops; None, with the reason in the log, if the classifier cannot answer."""
+        breaker = self._breaker_by_category[category]
+        if not breaker.allows():
+            self._meter.count(DROPPED, reason="circuit_open")
+            return None
+        full_deadline = asyncio.get_running_loop().time() + self._args.classify_deadline_s
+        outcome: Outcome = "unknown"
         try:
             answers = await self._with_retry(
                 "classify",
-                min(deadline, asyncio.get_running_loop().time() + self._args.classify_deadline_s),
+                min(deadline, full_deadline),
                 lambda budget_s: self._classify_by_category[category](crops, budget_s),
                 category=category,
             )
+            outcome = "answered"
         except (TaggingError, TimeoutError) as exc:
             _log.warning("the classifier of %s cannot answer: %r", category, exc)
+            if isinstance(exc, ModelFailed):
+                outcome = "answered"
+            elif isinstance(exc, ModelUnavailable) or full_deadline <= deadline:
+                outcome = "absent"
             return None
+        finally:
+            breaker.note(outcome)
         if len(answers) != len(crops):
             _log.error("the classifier of %s gave %d answers for %d crops", category, len(answers), len(crops))
             return None

@@ -47,7 +47,7 @@ class TaggerArgs(BaseModel):
     upload_deadline_s: float = Field(
         20.0, gt=0, description="From the first byte of the body to the last, and to the photo if it is fetched."
     )
-    stall_limit_s: float = Field(60.0, gt=0, description="A batch that computes longer marks its replica unhealthy.")
+    stall_limit_s: float = Field(10.0, gt=0, description="A batch that computes longer gets its replica replaced.")
 
     image_url_hosts: tuple[str, ...] = Field(
         (),
@@ -66,6 +66,9 @@ class TaggerArgs(BaseModel):
     )
     max_image_bytes: int = Field(20 * 2**20, ge=1024, description="Largest accepted image file.")
     max_image_pixels: int = Field(40_000_000, ge=1024, description="Largest accepted width x height.")
+    max_decoded_pixels: int = Field(
+        160_000_000, ge=1024, description="Pixels that a router holds at once; photos beyond it wait."
+    )
     max_batch_bytes: int = Field(64 * 2**20, ge=1024, description="Pictures of a batch in all.")
     max_batch_pixels: int = Field(400_000_000, ge=1024, description="Width x height of a batch's pictures in all.")
     batch_deadline_s: float = Field(30.0, gt=0, description="From the first byte of a batch to its last answer.")

@@ -20,8 +20,9 @@ _CLASSIFIER_PREFIX = "classifier-"
 REQUEST_LIMIT_S = 35
 """Longest life of a request: 20 s of upload, 10 s to the answer (TaggerArgs), 5 s so that our 504 comes first."""
 
-# Unhealthy after three failed checks: replaced within 20 s. The heartbeat of our own check gives up after 5 s.
-_HEALTH_CHECK_PERIOD_S = 5
+# Unhealthy after three failed checks. A model that hangs is noticed after stall_limit_s (TaggerArgs), 10 s, and stopped
+# 9 s later, so that 11 s are left for its successor to start within half a minute.
+_HEALTH_CHECK_PERIOD_S = 3
 _HEALTH_CHECK_TIMEOUT_S = 10
 
 

@@ -55,11 +55,13 @@ class DetectorDeployment:
         self._tracing = make_tracing()
         for image_hw in _SHAPES_HW:
             canvas_hw = detector_canvas(image_hw, long_side_px)
-            self._model.detect([np.full((*canvas_hw, 3), PADDING_GREY, dtype=np.uint8)], 0.5)
+            probe = _Canvas(np.full((*canvas_hw, 3), PADDING_GREY, dtype=np.uint8), 0.5)
+            self._run([probe])
         self._batcher: Batcher[_Canvas, tuple[Detection, ...]] = Batcher(
             self._run,
             max_batch,
             kind_of=lambda canvas: canvas.pixels.shape,
+            probe=probe,
             meter=meter or RayMeter(MODEL_METRICS),
         )
 
@@ -85,7 +87,7 @@ class DetectorDeployment:
         """Answer, to show that the replica takes calls."""
 
     async def check_health(self) -> None:
-        """Raise if the model thread hangs."""
+        """Raise if the model thread hangs, or fails on what any model can answer."""
         await self._batcher.check_alive(self._stall_limit_s)
 
     def __del__(self) -> None:

@@ -53,7 +53,10 @@ BATCH_SIZE = Metric(
     "histogram", "tagger_batch_size", "Photos or crops a model took at once.", (), (1, 2, 4, 8, 12, 16, 24, 32, 64)
 )
 DROPPED = Metric(
-    "counter", "tagger_dropped", "Calls dropped before they reached the model: cancelled or expired.", ("reason",)
+    "counter",
+    "tagger_dropped",
+    "Calls dropped before they reached a model: cancelled, expired, or circuit_open where nobody had answered before.",
+    ("reason",),
 )
 
 ROUTER_METRICS = (
@@ -67,9 +70,10 @@ ROUTER_METRICS = (
     RETRIES,
     PARTIAL_ANSWERS,
     KEY_REQUESTS,
+    DROPPED,
 )
 MODEL_METRICS = (BATCH_SIZE, DROPPED)
-ALL_METRICS = ROUTER_METRICS + MODEL_METRICS
+ALL_METRICS = tuple(dict.fromkeys(ROUTER_METRICS + MODEL_METRICS))
 
 
 class Meter(Protocol):

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 _WINDOW_S = 10.0
-_MOST_S = 60
+MAX_RETRY_AFTER_S = 60
 
 
 class Pace:
@@ -49,4 +49,4 @@ class Pace:
 
     def retry_after_s(self) -> int:
         """Whole seconds for a Retry-After header."""
-        return min(_MOST_S, max(1, math.ceil(self.wait_s() or 0.0)))
+        return min(MAX_RETRY_AFTER_S, max(1, math.ceil(self.wait_s() or 0.0)))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from starlette.requests import Request
 
+from serve_app.admission import Admission
 from serve_app.answer import Answerer
 from serve_app.batch import Batch, BatchTagger
 from serve_app.bundle_facts import BundleFacts
@@ -61,14 +62,17 @@ class TaggingService:
         folder = Path(args.feedback).expanduser() if args.feedback else None
         self._feedback = FeedbackTaker(folder, bundle, args.upload_deadline_s, meter)
         self._batches = BatchTagger(args, composer, answerer, fetch, meter)
+        self._admission = Admission(args.request_deadline_s)
         self._ready_until = 0.0  # loop time
 
     async def tag(self, request: Request, request_id: str) -> TagResponse:
-        """Tag the photo in a request; parameters are checked before the body is read."""
+        """Tag the photo in a request; parameters and queue are checked before the body is read."""
         options = self._options(request)
+        self._admission.check()
         limits = self._args
         read_photo = await receive_photo(request, limits.max_image_bytes, limits.upload_deadline_s, self._fetch)
-        photo = await self._composer.tag(read_photo, options)
+        with self._admission.place():
+            photo = await self._composer.tag(read_photo, options)
         with span("assemble"):
             return self._answerer.response(photo, options, request_id)
 

@@ -42,6 +42,8 @@ _ENVIRONMENT = {
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.edge:edge_middleware",
     # A replica whose model hangs would be given 35 s to finish what it cannot finish, and keep its GPU for as long.
     "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
+    # Serve gives its proxy 5 s to start, then kills it and gives up; a busy machine may need longer.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     # Ray would hide the GPUs from replicas that hold no share of one, and warn that it will stop doing so.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
     # Ray would run replicas at niceness 15, where any other program on the machine starves them.

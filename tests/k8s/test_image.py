@@ -18,6 +18,7 @@ SINGLE_MACHINE = {  # where Ray starts inside our process, beside whatever else 
     "RAY_AUTH_MODE",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER",
     "RAY_DEDUP_LOGS_SKIP_REGEX",
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S",
     "RAY_agent_register_timeout_ms",
     "RAY_raylet_start_wait_time_s",
 }

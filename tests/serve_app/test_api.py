@@ -14,6 +14,7 @@ from PIL import Image
 
 from models.ontology import load_ontology
 from models.vocabulary import Vocabulary, load_languages
+from serve_app.admission import Admission
 from serve_app.answer import Answerer
 from serve_app.api import make_asgi
 from serve_app.compose import Composer
@@ -21,6 +22,7 @@ from serve_app.config import TaggerArgs
 from serve_app.download import Downloader, Fetch
 from serve_app.errors import ModelFailed, ModelUnavailable, Overloaded, ReplicaDied
 from serve_app.naming import Names
+from serve_app.pace import Pace
 from serve_app.service import TaggingService
 from tests.bad_requests import BAD_REQUESTS, BadRequestCase
 from tests.fakes import DRESS, FakeClassify, FakeDetect, FakeMeter, facts, photo_bytes
@@ -257,3 +259,32 @@ async def test_answers_are_json_without_surprises(bench: Bench) -> None:
     text = (await bench.client.post("/v1/tag", content=PHOTO)).text
     assert "null" not in text
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in the answer"))
+
+
+async def test_a_caller_who_hangs_up_is_counted_as_such(bench: Bench) -> None:
+    bench.detect.is_stuck = True
+    asking = asyncio.create_task(bench.client.post("/v1/tag", content=PHOTO))
+    while not bench.detect.canvases:
+        await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.wait([asking])
+    assert bench.meter.counts == {("tagger_requests", "cancelled"): 1}
+
+
+async def test_a_queue_too_long_for_the_deadline_refuses_before_it_reads_a_body(bench: Bench) -> None:
+    now = 0.0
+    pace = Pace(lambda: now)
+    bench.service._admission = Admission(10.0, pace)
+    for _ in range(10):
+        pace.enter()
+    pace.leave(is_finished=True)
+    now = 5.0  # one photo in five seconds, nine inside: the tenth would wait 50 s
+    refused = await bench.client.post("/v1/tag", content=_never_read())
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
+    assert refused.headers["retry-after"] == "45"
+    assert bench.meter.counts == {("tagger_requests", "overloaded"): 1}
+
+
+async def _never_read() -> AsyncIterator[bytes]:
+    pytest.fail("the body was read")
+    yield b""

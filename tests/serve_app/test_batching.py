@@ -144,3 +144,33 @@ async def test_health_follows_the_model_thread(model: GatedModel, batcher: Batch
     model.gate.set()
     await task
     await batcher.check_alive(stall_limit_s=0)
+
+
+class SickModel:
+    """Fails on everything while it is sick, and on negative items always."""
+
+    def __init__(self) -> None:
+        self.is_sick = False
+
+    def run(self, items: list[int]) -> list[int]:
+        if self.is_sick or min(items) < 0:
+            raise ValueError("sick")
+        return items
+
+
+async def test_a_bad_item_leaves_the_replica_healthy_and_a_bad_model_does_not() -> None:
+    model = SickModel()
+    batcher: Batcher[int, int] = Batcher(model.run, max_size=4, probe=1)
+    with pytest.raises(ModelFailed):
+        await batcher.submit(-1, BUDGET_S)
+    await batcher.check_alive(stall_limit_s=60)
+    model.is_sick = True
+    await batcher.check_alive(stall_limit_s=60)  # nothing failed yet, so nothing is asked of it
+    with pytest.raises(ModelFailed):
+        await batcher.submit(1, BUDGET_S)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="probe"):
+            await batcher.check_alive(stall_limit_s=60)
+    model.is_sick = False
+    await batcher.check_alive(stall_limit_s=60)
+    await batcher.close()

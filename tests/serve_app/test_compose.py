@@ -30,6 +30,7 @@ from tests.fakes import (
     facts,
     photo_bytes,
     reading,
+    refusing,
 )
 
 DIED = ReplicaDied("a replica died")
@@ -223,3 +224,39 @@ async def test_a_bad_photo_touches_no_model(threads: ThreadPoolExecutor) -> None
     with pytest.raises(ImageTooLarge):
         await bench.composer.tag(PHOTO, OPTIONS)
     assert not bench.detect.canvases and not bench.called
+
+
+async def test_a_category_that_nobody_answers_is_soon_not_waited_for(threads: ThreadPoolExecutor) -> None:
+    bench = Bench(threads, FakeDetect([DRESS, SKIRT]))
+    bench.classify["dress"].errors = [ModelUnavailable("nobody")] * 5
+    for _ in range(7):
+        photo = await bench.composer.tag(PHOTO, OPTIONS)
+        assert [garment.scores is None for garment in photo.garments] == [True, False]
+    assert bench.called == {"dress": [1] * 5, "skirt": [1] * 7}
+    assert bench.meter.counts["tagger_dropped", "circuit_open"] == 2
+
+
+async def test_a_model_that_fails_on_photos_stays_asked(threads: ThreadPoolExecutor) -> None:
+    bench = Bench(threads, FakeDetect([DRESS]))
+    bench.classify["dress"].errors = [ModelFailed("bad crop")] * 7
+    for _ in range(8):
+        photo = await bench.composer.tag(PHOTO, OPTIONS)
+    assert photo.garments[0].scores is not None
+
+
+async def test_photos_beyond_the_room_wait_and_are_answered(threads: ThreadPoolExecutor) -> None:
+    bench = Bench(threads, FakeDetect([DRESS]), max_decoded_pixels=72 * 96)
+    bench.detect.is_stuck = True
+    first = asyncio.create_task(bench.composer.tag(PHOTO, OPTIONS))
+    while not bench.detect.canvases:
+        await asyncio.sleep(0)
+    second = asyncio.create_task(bench.composer.tag(PHOTO, OPTIONS))
+    third = asyncio.create_task(bench.composer.tag(PHOTO, OPTIONS))
+    with pytest.raises(TaggingError):
+        await bench.composer.tag(refusing, OPTIONS)  # what is no photo needs no room
+    assert len(bench.detect.canvases) == 1
+    second.cancel()
+    bench.detect.is_stuck = False
+    first.cancel()
+    assert len((await third).garments) == 1
+    await asyncio.wait([first, second])
