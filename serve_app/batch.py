@@ -20,6 +20,7 @@ from serve_app.compose import Composer
 from serve_app.config import TaggerArgs
 from serve_app.download import Fetch
 from serve_app.errors import INTERNAL_MESSAGE, DeadlineExceeded, Overloaded, public_code
+from serve_app.guard import charge
 from serve_app.metrics import REQUESTS, Meter
 from serve_app.multipart import Part, parse_multipart
 from serve_app.query import TagOptions
@@ -65,6 +66,7 @@ class BatchTagger:
 
         Raises:
             Overloaded: if as many batches as allowed are being answered.
+            RateLimited: if the API key may not send that many photos now.
             InputError: if the body cannot be used at all.
         """
         if self._num_open >= _MAX_OPEN:
@@ -73,6 +75,7 @@ class BatchTagger:
         try:
             deadline = asyncio.get_running_loop().time() + self.args.batch_deadline_s
             items = await _receive(request, self.args)
+            charge(request.scope, len(items) - 1)
         except BaseException:
             self._num_open -= 1
             raise

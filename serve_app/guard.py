@@ -9,8 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.types import Scope
+
+from serve_app import keys
 from serve_app.errors import KeyMissing, KeyRefused, RateLimited
-from serve_app.keys import Key, KeyRing, Scope
+from serve_app.keys import Key, KeyRing
 from serve_app.metrics import KEY_REQUESTS, Meter
 
 NO_KEY = "none"
@@ -19,7 +22,7 @@ NO_KEY = "none"
 _OPEN = ("/", "/docs", "/openapi.json", "/healthz", "/readyz")
 _OPEN_PREFIX = "/assets/"  # files of the page
 _ANY_KEY = ("/v1/ontology", "/v1/bundle")
-_SCOPE_BY_PREFIX: tuple[tuple[str, Scope], ...] = (
+_SCOPE_BY_PREFIX: tuple[tuple[str, keys.Scope], ...] = (
     ("/v1/jobs", "jobs"),
     ("/v1/feedback", "feedback"),
     ("/v1/tag", "tag"),
@@ -80,7 +83,7 @@ class Guard:
         """
         if path in _OPEN or path.startswith(_OPEN_PREFIX):
             return
-        scope: Scope = next((scope for prefix, scope in _SCOPE_BY_PREFIX if path.startswith(prefix)), "admin")
+        scope: keys.Scope = next((scope for prefix, scope in _SCOPE_BY_PREFIX if path.startswith(prefix)), "admin")
         kind, _, presented = authorization.partition(" ")
         if kind.lower() != "bearer" or not presented.strip():
             raise KeyMissing("an API key is needed; send it as Authorization: Bearer <key>")
@@ -124,6 +127,17 @@ class Guard:
         if day != use.day:
             use.day, use.num_today = day, 0
         return use
+
+
+def charge(scope: Scope, num_photos: int) -> None:
+    """Count photos of a request beyond its first, all or none; nothing where nobody is asked for a key.
+
+    Raises:
+        RateLimited: if its key may not send that many now.
+    """
+    caller: Caller | None = scope.get("state", {}).get("caller")
+    if caller and num_photos > 0:
+        caller.charge(num_photos)
 
 
 def _burst(per_second: float) -> float:

@@ -1,5 +1,6 @@
 """Who gets in: the codes of missing, wrong, revoked and exhausted keys, and what they leave behind."""
 
+import base64
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -185,3 +186,12 @@ def test_without_keys_only_this_machine_is_answered(host: str, is_local: bool) -
 def test_a_start_with_half_of_tls_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StartError, match="two files"):
         check_access(TaggerArgs(), StartOptions(tls_cert=tmp_path / "cert.pem"))
+
+
+async def test_a_batch_pays_for_each_of_its_photos(shop: Shop) -> None:
+    images = [{"base64": base64.b64encode(photo_bytes()).decode()}] * 3
+    for key, status in (("tag-key", 200), ("small-key", 429)):
+        response = await shop.client.post(
+            "/v1/tag/batch", json={"images": images}, headers={"authorization": f"Bearer {key}"}
+        )
+        assert response.status_code == status, response.text
