@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install run test browser lint lock clean
+.PHONY: install run test chaos soak browser lint lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -29,6 +29,12 @@ lint: install  ## format check, lint, types
 test: lint  ## the gate: lint, quick tests, then the tests on a real Ray instance
 	@$(BIN)/pytest -q
 	@$(BIN)/pytest -q -m cluster
+
+chaos: install  ## faults under load and 10,000 hostile requests on a real Ray instance (20 minutes)
+	@$(BIN)/pytest -q -m chaos tests/chaos
+
+soak: install  ## 30 minutes of changing load; memory, files and metric series over time (SOAK_SECONDS)
+	@$(BIN)/python -m tests.chaos.soak
 
 browser: install  ## the page in headless Chromium (Debian packages chromium and chromium-driver)
 	@$(BIN)/pytest -q -m browser

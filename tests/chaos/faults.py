@@ -1,0 +1,137 @@
+"""Faults on order: models that read theirs from files, and the processes of a running service to kill."""
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.ontology import Category, Ontology
+from models.types import AttributeScores, Detection
+from serve_app.classifier import ClassifierModel
+from serve_app.detector import DetectorModel
+from tests.e2e.painted import PaintedClassifier, PaintedDetector
+
+HANG, SICKEN = "hang", "sicken"
+"""Orders for one replica: never come back from this batch; fail from now on, whatever is asked."""
+
+
+class Orders:
+    """What the replicas of one deployment are told through a folder.
+
+    Args:
+        folder: shared by test and replicas.
+        deployment: whose orders these are.
+    """
+
+    def __init__(self, folder: Path, deployment: str) -> None:
+        self._once = folder / f"{deployment}.once"
+        self._always = folder / f"{deployment}.always"
+        self._is_sick = False
+        self._num_batches = 0
+
+    def give_one(self, order: str) -> None:
+        """Order for the replica that sees it first."""
+        self._once.write_text(order)
+
+    def give_all(self, slow_s: float = 0.0, fails_every: int = 0) -> None:
+        """Order for all: sleep so long in every batch, fail in every n-th. Without arguments: back to normal."""
+        self._always.write_text(f"{slow_s} {fails_every}")
+
+    def obey(self) -> None:
+        """Called by a model before each batch."""
+        taken = self._once.with_suffix(f".{os.getpid()}")
+        try:
+            self._once.rename(taken)  # one replica only
+        except FileNotFoundError:
+            pass
+        else:
+            if taken.read_text() == HANG:
+                time.sleep(3600)
+            self._is_sick = True
+        if self._is_sick:
+            raise ValueError("this model is sick")
+        if self._always.exists():
+            slow_s, fails_every = self._always.read_text().split()
+            time.sleep(float(slow_s))
+            self._num_batches += 1
+            if int(fails_every) and self._num_batches % int(fails_every) == 0:
+                raise ValueError("this batch fails")
+
+
+class FaultyDetector(PaintedDetector):
+    """The painted detector, obeying orders."""
+
+    def __init__(self, folder: Path) -> None:
+        self._orders = Orders(folder, "detector")
+
+    def detect(self, canvases: Sequence[NDArray[np.uint8]], min_score: float) -> list[list[Detection]]:
+        self._orders.obey()
+        return super().detect(canvases, min_score)
+
+
+class FaultyClassifier(PaintedClassifier):
+    """The painted classifier, obeying orders."""
+
+    def __init__(self, category: Category, folder: Path) -> None:
+        super().__init__(category)
+        self._orders = Orders(folder, f"classifier-{category.name}")
+
+    def classify(self, crops: NDArray[np.uint8]) -> list[AttributeScores]:
+        self._orders.obey()
+        return super().classify(crops)
+
+
+class FaultyLoader:
+    """Category -> what loads its classifier."""
+
+    def __init__(self, ontology: Ontology, folder: Path) -> None:
+        self._ontology = ontology
+        self._folder = folder
+
+    def __call__(self, category: str) -> "partial[ClassifierModel]":
+        return partial(FaultyClassifier, self._ontology.categories[category], self._folder)
+
+
+def load_faulty_detector(folder: Path) -> DetectorModel:
+    return FaultyDetector(folder)
+
+
+def processes(title: str) -> list[int]:
+    """Our descendants whose title begins so, oldest first: `ray::ServeReplica:tagger:detector`, `ray::ProxyActor`."""
+    return [process for process in sorted(_descendants(os.getpid())) if _title(process).startswith(title)]
+
+
+def kill(title: str) -> int:
+    """Kill -9 the oldest process of this title; its id."""
+    process = processes(title)[0]
+    os.kill(process, signal.SIGKILL)
+    return process
+
+
+def replica(deployment: str) -> str:
+    """Title of the replicas of a deployment."""
+    return f"ray::ServeReplica:tagger:{deployment}"
+
+
+def _descendants(process: int) -> list[int]:
+    found: list[int] = []
+    for path in Path("/proc", str(process), "task").glob("*/children"):
+        try:
+            children = path.read_text().split()
+        except OSError:  # ended meanwhile
+            continue
+        for child in map(int, children):
+            found += [child, *_descendants(child)]
+    return found
+
+
+def _title(process: int) -> str:
+    try:
+        return Path("/proc", str(process), "cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""

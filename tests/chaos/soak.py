@@ -1,0 +1,137 @@
+"""A soak: half an hour of changing load, hostile requests and failing batches, and what every process holds meanwhile.
+
+Writes `out/soak.json` and `out/soak.png`, and prints the slopes. Run by `make soak`; SOAK_SECONDS shortens it.
+"""
+
+import asyncio
+import json
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from serve_app.loadtest import Record, open_loop, parse_profile, poisson
+from tests.chaos.corpus import corpus
+from tests.chaos.faults import processes
+from tests.chaos.service import PHOTOS, Service, painted_service
+from tests.chaos.test_hostile import send
+
+SECONDS = float(os.environ.get("SOAK_SECONDS", "1800"))
+_SAMPLE_S = 10.0
+_WARM_UP = 1 / 3  # of the run: caches, arenas and thread pools fill
+_CYCLE = "2x20,6x20,10x20"
+_FAILS_EVERY = (0, 0, 50)
+_PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@dataclass
+class Samples:
+    """What was read, every ten seconds."""
+
+    times_s: list[float] = field(default_factory=list)
+    memory_mb: dict[str, list[float]] = field(default_factory=dict)
+    files: dict[str, list[int]] = field(default_factory=dict)
+    series: list[int] = field(default_factory=list)
+
+    def read(self, now_s: float, metrics_url: str) -> None:
+        """Add one reading; a process that was not there at the first reading is left out."""
+        is_first = not self.times_s
+        self.times_s.append(now_s)
+        for process in processes("ray::"):
+            name = f"{Path(f'/proc/{process}/cmdline').read_text().split(chr(0))[0].removeprefix('ray::')} {process}"
+            if is_first or name in self.memory_mb:
+                pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+                self.memory_mb.setdefault(name, []).append(round(pages * _PAGE_MB, 2))
+                self.files.setdefault(name, []).append(len(list(Path(f"/proc/{process}/fd").iterdir())))
+        lines = httpx.get(metrics_url, timeout=30).text.splitlines()
+        self.series.append(sum(not line.startswith("#") for line in lines))
+
+    def slopes(self) -> dict[str, float]:
+        """Percent per ten minutes that the memory of each process grows after the warm-up, by a straight line."""
+        begin = int(len(self.times_s) * _WARM_UP)
+        times = np.array(self.times_s[begin:])
+        found = {}
+        for name, sizes in self.memory_mb.items():
+            if len(sizes) == len(self.times_s):
+                slope, level = np.polyfit(times, sizes[begin:], 1)
+                found[name] = round(100 * 600 * slope / (level + slope * times[0]), 2)
+        return found
+
+
+async def soak(service: Service) -> tuple[Samples, list[Record], Counter[int]]:
+    """Load the service and read its processes until the time is over."""
+    samples, records, statuses = Samples(), [], Counter[int]()
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+
+    async def load() -> None:
+        cycle = parse_profile(_CYCLE)
+        arrivals_s = poisson(cycle * max(1, int(SECONDS / sum(phase.duration_s for phase in cycle))))
+        await open_loop(service.url, arrivals_s, PHOTOS, note=records.append)
+
+    async def hostile() -> None:
+        for request in corpus(10**9, seed=1):
+            statuses[await send(service.url, request)] += 1
+            await asyncio.sleep(0.5)
+
+    async def fail() -> None:
+        for number in range(10**9):
+            service.orders("classifier-dress").give_all(fails_every=_FAILS_EVERY[number % len(_FAILS_EVERY)])
+            await asyncio.sleep(20)
+
+    others = [asyncio.create_task(work()) for work in (hostile, fail)]
+    loading = asyncio.create_task(load())
+    while not loading.done():
+        samples.read(loop.time() - begin, service.metrics_url)
+        await asyncio.wait([loading], timeout=_SAMPLE_S)
+    for task in others:
+        task.cancel()
+    await asyncio.wait(others)
+    return samples, records, statuses
+
+
+def _draw(samples: Samples, path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(3, 1, figsize=(9, 9), sharex=True, layout="constrained")
+    minutes = np.array(samples.times_s) / 60
+    for name, sizes in samples.memory_mb.items():
+        axes[0].plot(minutes[: len(sizes)], sizes, label=name.split(" ")[0], linewidth=0.8)
+        axes[1].plot(minutes[: len(sizes)], samples.files[name], linewidth=0.8)
+    axes[2].plot(minutes, samples.series)
+    for axis, label in zip(axes, ("resident memory, MB", "open files", "metric series"), strict=True):
+        axis.set_ylabel(label)
+        axis.set_ylim(bottom=0)
+    axes[0].legend(fontsize=5, ncols=3)
+    axes[2].set_xlabel("minutes")
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Run it, and say what grew."""
+    with painted_service() as service:
+        samples, records, statuses = asyncio.run(soak(service))
+    out = Path("out")
+    out.mkdir(exist_ok=True)
+    codes = Counter(record.code for record in records)
+    found = {
+        "seconds": SECONDS,
+        "requests": dict(codes),
+        "hostile": {str(status): count for status, count in sorted(statuses.items())},
+        "slope_percent_per_10_min": samples.slopes(),
+        "series": [samples.series[0], samples.series[len(samples.series) // 3], samples.series[-1]],
+        "files": {name: [counts[0], max(counts), counts[-1]] for name, counts in samples.files.items()},
+    }
+    (out / "soak.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    _draw(samples, out / "soak.png")
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
