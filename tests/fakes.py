@@ -141,7 +141,9 @@ def tagging_service(threads: Executor, meter: Meter, **limits: Any) -> TaggingSe
     async def is_alive() -> None:
         pass
 
-    return TaggingService(args, facts(), composer, answerer, is_alive, Downloader((), args.max_image_bytes).fetch, meter, names)
+    return TaggingService(
+        args, facts(), composer, answerer, is_alive, Downloader((), args.max_image_bytes).fetch, meter, names
+    )
 
 
 class FakeMeter:

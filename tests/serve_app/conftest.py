@@ -17,6 +17,7 @@ from serve_app.openapi import openapi_routes
 from serve_app.web import web_routes
 from tests.fakes import FakeMeter, tagging_service
 
+
 @pytest.fixture(scope="session")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     meter = FakeMeter()
