@@ -192,3 +192,11 @@ def test_refusals_are_no_pace() -> None:
     pace.enter()
     pace.leave(is_finished=False)
     assert pace.num_inside == 0 and pace.wait_s() is None
+
+
+def test_serve_puts_it_outermost_into_every_proxy() -> None:
+    from ray.serve._private.http_util import _apply_middlewares, configure_http_middlewares
+    from ray.serve.config import HTTPOptions
+
+    middlewares = configure_http_middlewares(HTTPOptions()).middlewares
+    assert isinstance(_apply_middlewares(Proxy(), middlewares), Edge)
