@@ -1,0 +1,103 @@
+"""A closed loop of callers over plain sockets: on the machine that also serves, an ordinary client would cost as much
+as the service's own share of a request.
+"""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+
+@dataclass
+class Answers:
+    """What came back within the measured time.
+
+    Attributes:
+        seconds: measured time.
+        latencies_ms: of the requests answered with 200 in it, with `body_index` of each.
+        timings: `timing_ms` of a sample of the answers.
+        num_garments: of the same sample.
+        statuses: count of each HTTP status.
+    """
+
+    seconds: float
+    latencies_ms: list[float] = field(default_factory=list)
+    body_index: list[int] = field(default_factory=list)
+    timings: list[dict[str, float]] = field(default_factory=list)
+    num_garments: list[int] = field(default_factory=list)
+    statuses: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def per_second(self) -> float:
+        """Photos answered per second."""
+        return len(self.latencies_ms) / self.seconds
+
+    def percentile_ms(self, percent: float) -> float:
+        """Latency that so many percent of the answers keep within; nan without answers."""
+        return round(float(np.percentile(self.latencies_ms, percent)), 2) if self.latencies_ms else float("nan")
+
+    def summary(self) -> dict[str, Any]:
+        """The usual columns."""
+        faults = sum(count for status, count in self.statuses.items() if status != 200)
+        return {
+            "photos_per_s": round(self.per_second, 2),
+            **{f"p{percent}_ms": self.percentile_ms(percent) for percent in (50, 95, 99)},
+            "answered": len(self.latencies_ms),
+            "refused": faults,
+        }
+
+
+def closed_loop(url: str, bodies: Sequence[bytes], num_callers: int, seconds: float, warm_up_s: float = 2.0) -> Answers:
+    """Keep `num_callers` requests at the service; what is answered in the warm-up is not counted."""
+    return asyncio.run(_closed_loop(url, bodies, num_callers, seconds, warm_up_s))
+
+
+async def _closed_loop(
+    url: str, bodies: Sequence[bytes], num_callers: int, seconds: float, warm_up_s: float
+) -> Answers:
+    answers = Answers(seconds)
+    begin = time.perf_counter() + warm_up_s
+    indices = iter(range(2**31))
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(num_callers):
+            tasks.create_task(_caller(url, bodies, indices, begin, begin + seconds, answers))
+    return answers
+
+
+async def _caller(url: str, bodies: Sequence[bytes], indices: Any, begin: float, end: float, answers: Answers) -> None:
+    place = urlsplit(url)
+    reader, writer = await asyncio.open_connection(place.hostname, place.port)
+    try:
+        while (sent := time.perf_counter()) < end:
+            index = next(indices) % len(bodies)
+            head = (
+                f"POST /v1/tag HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Type: image/jpeg\r\n"
+                f"Content-Length: {len(bodies[index])}\r\n\r\n"
+            )
+            writer.write(head.encode() + bodies[index])
+            headers = await reader.readuntil(b"\r\n\r\n")
+            length = int(headers.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+            body = await reader.readexactly(length)
+            done = time.perf_counter()
+            if begin <= done <= end:
+                _note(answers, int(headers[9:12]), (done - sent) * 1000, index, body)
+    finally:
+        writer.close()
+
+
+def _note(answers: Answers, status: int, latency_ms: float, index: int, body: bytes) -> None:
+    answers.statuses[status] += 1
+    if status != 200:
+        return
+    answers.latencies_ms.append(latency_ms)
+    answers.body_index.append(index)
+    if len(answers.latencies_ms) % 8 == 1:  # reading every answer would cost the service its cores
+        answer = json.loads(body)
+        answers.timings.append(answer.get("timing_ms", {}))
+        answers.num_garments.append(len(answer.get("garments", ())))
