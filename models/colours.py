@@ -6,6 +6,7 @@ its pixels are.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,11 +126,10 @@ def _connected_to_border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _shares(pixels: NDArray[np.uint8], lab: NDArray[np.float32], names: Sequence[str]) -> tuple[ColourShare, ...]:
     """Name each of (N, 3) pixels, and sum up."""
-    anchors = [(index, anchor) for index, name in enumerate(names) for anchor in _ANCHORS[name]]
-    anchor_rgb = np.array([[int(text[i : i + 2], 16) for i in (1, 3, 5)] for _, text in anchors], dtype=np.uint8)
-    distance = np.linalg.norm(lab[:, None] - srgb_to_lab(anchor_rgb)[None], axis=-1)  # (N, anchors)
-    name_of_anchor = np.array([index for index, _ in anchors])
-    name_of_pixel = name_of_anchor[distance.argmin(axis=1)]
+    anchor_lab, name_of_anchor = _anchors(tuple(names))
+    # nearest by |p - a|^2 = |p|^2 - 2 p.a + |a|^2, of which the first is the same for every anchor
+    nearness = lab @ (2 * anchor_lab.T) - (anchor_lab**2).sum(axis=1)  # (N, anchors)
+    name_of_pixel = name_of_anchor[nearness.argmax(axis=1)]
     found = []
     for index, name in enumerate(names):
         own = pixels[name_of_pixel == index]
@@ -138,6 +138,14 @@ def _shares(pixels: NDArray[np.uint8], lab: NDArray[np.float32], names: Sequence
             red, green, blue = np.median(own, axis=0).astype(int)
             found.append(ColourShare(name, f"#{red:02x}{green:02x}{blue:02x}", round(share, 3)))
     return tuple(sorted(found, key=lambda colour: -colour.share)[:_MAX_COLOURS])
+
+
+@cache
+def _anchors(names: tuple[str, ...]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Lab of every anchor of these names, (A, 3), and which name each belongs to, (A,)."""
+    anchors = [(index, anchor) for index, name in enumerate(names) for anchor in _ANCHORS[name]]
+    rgb = np.array([[int(text[i : i + 2], 16) for i in (1, 3, 5)] for _, text in anchors], dtype=np.uint8)
+    return srgb_to_lab(rgb), np.array([index for index, _ in anchors])
 
 
 _XYZ_FROM_RGB = np.array(

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,34 +113,45 @@ def serve_uvicorn(setup: Any, directory: Path, wait: Wait) -> None:
 
 
 def make_app() -> Any:
-    """The ASGI application of one uvicorn worker, with models of nothing."""
+    """The ASGI application of one uvicorn worker: our router, with models of nothing behind handles of nothing."""
     from models.bundle import load_bundle
-    from serve_app.answer import Answerer
-    from serve_app.api import make_asgi
+    from serve_app import router
     from serve_app.bundle_facts import BundleFacts
-    from serve_app.compose import Composer
     from serve_app.config import TaggerArgs
     from serve_app.metrics import NullMeter
-    from serve_app.service import TaggingService
 
+    router.RayMeter = lambda metrics: NullMeter()  # type: ignore[assignment,misc]
     args = TaggerArgs(bundle=os.environ["BENCH_BUNDLE"])
-    facts, meter = BundleFacts.of(load_bundle(args.bundle_uri)), NullMeter()
-    detector = ScriptedDetector((1, 1), weights_of(facts.ontology.category_names, "uniform"))
-
-    async def detect(canvas: Any, min_score: float, budget_s: float) -> Any:
-        return detector.detect([canvas], min_score)[0]
-
-    async def ping() -> None:
-        pass
-
-    classify = {name: _classify(FixedClassifier(category)) for name, category in facts.ontology.categories.items()}
-    composer = Composer(args, facts, detect, classify, ThreadPoolExecutor(2), meter)
-    answerer = Answerer(facts, args.min_several_score, args.low_confidence_score, meter)
-    return make_asgi(TaggingService(args, facts, composer, answerer, ping), meter)
+    facts = BundleFacts.of(load_bundle(args.bundle_uri))
+    scripted = ScriptedDetector((1, 1), weights_of(facts.ontology.category_names, "uniform"))
+    detector = _Handle(detect=lambda canvas, min_score, budget_s: scripted.detect([canvas], min_score)[0])
+    classifiers = {
+        name: _Handle(classify=partial(_classified, FixedClassifier(category)))
+        for name, category in facts.ontology.categories.items()
+    }
+    replica = router.RouterDeployment(args, facts, detector, classifiers)  # type: ignore[arg-type]
+    app = replica.__serve_build_asgi_app__()
+    app.state.replica = replica  # its threads end with it
+    return app
 
 
-def _classify(classifier: FixedClassifier) -> Any:
-    async def call(crops: Any, budget_s: float) -> Any:
-        return classifier.classify(crops)
+def _classified(classifier: FixedClassifier, crops: Any, budget_s: float) -> Any:
+    return classifier.classify(crops)
 
-    return call
+
+class _Handle:
+    """Looks like a deployment handle and calls a function here."""
+
+    def __init__(self, **methods: Callable[..., Any]) -> None:
+        self._methods = methods
+
+    def __getattr__(self, name: str) -> "_Method":
+        return _Method(self._methods[name])
+
+
+class _Method:
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
+
+    async def remote(self, *args: Any) -> Any:
+        return self._call(*args)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,10 @@ class ScriptedDetector:
     """
 
     def __init__(self, num_garments: tuple[int, int], weights: Mapping[str, float]) -> None:
-        self._fewest, self._most = num_garments
-        self._names = list(weights)
-        self._shares = np.array(list(weights.values())) / sum(weights.values())
-        self._rng = np.random.default_rng(0)
+        rng = np.random.default_rng(0)
+        shares = np.array(list(weights.values())) / sum(weights.values())
+        counts = rng.integers(num_garments[0], num_garments[1] + 1, 512)
+        self._lots = cycle([[str(each) for each in rng.choice(list(weights), count, p=shares)] for count in counts])
 
     def detect(self, canvases: Sequence[NDArray[np.uint8]], min_score: float) -> list[list[Detection]]:
         """Detections in the middle half of each canvas."""
@@ -34,8 +35,7 @@ class ScriptedDetector:
 
     def _garments(self, height: int, width: int) -> list[Detection]:
         box = (width / 4, height / 4, width * 3 / 4, height * 3 / 4)
-        count = int(self._rng.integers(self._fewest, self._most + 1))
-        return [Detection(box, 0.9, str(name)) for name in self._rng.choice(self._names, count, p=self._shares)]
+        return [Detection(box, 0.9, name) for name in next(self._lots)]
 
 
 class FixedClassifier:
