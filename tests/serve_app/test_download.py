@@ -283,6 +283,10 @@ async def test_http_is_refused_unless_allowed_also_as_a_redirect(host: Host) -> 
         downloader = Downloader(("cdn.example",), MAX_BYTES, resolve=Names(cdn_example=[[PUBLIC]]), network=network)
         assert await _code(downloader, url) == "image_url_refused"
     assert (host.hits, network.addresses) == ([], [])
+    answer = b"HTTP/1.1 302 Found\r\nLocation: http://cdn.example/secret\r\nContent-Length: 0\r\n\r\n"
+    over_tls = httpcore.AsyncMockBackend([answer, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nphoto"])
+    downloader = Downloader(("cdn.example",), MAX_BYTES, resolve=Names(cdn_example=[[PUBLIC]]), network=over_tls)
+    assert await _code(downloader, "https://cdn.example/redirect") == "image_url_refused"
 
 
 class TlsNetwork(httpcore.AsyncMockBackend):
