@@ -4,12 +4,15 @@ from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
+from PIL import Image
 
 from models.crops import read_photo
 from models.drawing import Note, draw_notes
 from models.report_plots import coverage_plot, heads_plot, reliability_plot
-from models.types import LabelledPhoto
+from models.types import Box, LabelledPhoto
 
 _WORST_SIDE_PX = 420
 _RIGHT, _WRONG = "49,104,142", "209,73,91"
@@ -30,7 +33,7 @@ th:first-child, td:first-child, td.text, th.text { text-align: left }
 details { margin: .4rem 0; padding: .4rem .8rem } summary { cursor: pointer }
 .confusion { width: auto } .confusion td { text-align: center; min-width: 2.2rem }
 figure { margin: 0 } figure img { border: 1px solid #dde2e8; border-radius: 6px; max-width: 100% }
-.worst { display: grid; grid-template-columns: repeat(auto-fill, minmax(320px, 1fr)); gap: 1rem }
+.worst { display: grid; grid-template-columns: repeat(auto-fill, minmax(470px, 1fr)); gap: 1rem }
 """
 
 
@@ -171,11 +174,16 @@ def _worst(report: Mapping[str, Any], photos: Sequence[LabelledPhoto]) -> Iterat
         yield "<section><h2>The worst photos</h2><p>Garments missed, and wrong answers given with high scores.</p>"
         yield '<div class="worst">'
         for each in report["worst"]:
-            image = read_photo(photos[each["number"]].path)
-            drawn = draw_notes(image, [Note(tuple(note["box"]), tuple(note["lines"])) for note in each["notes"]])
-            drawn.thumbnail((_WORST_SIDE_PX * 2, _WORST_SIDE_PX))
+            image = Image.fromarray(read_photo(photos[each["number"]].path))
+            scale = _WORST_SIDE_PX / max(image.size)  # drawn on the small picture, the text stays readable
+            small = image.resize((round(image.width * scale), round(image.height * scale)), reducing_gap=2.0)
+            notes = [
+                Note(cast(Box, tuple(side * scale for side in note["box"])), tuple(note["lines"]))
+                for note in each["notes"]
+            ]
+            drawn = draw_notes(np.asarray(small), notes)
             buffer = BytesIO()
-            drawn.save(buffer, "JPEG", quality=80)
+            drawn.save(buffer, "JPEG", quality=82)
             data = b64encode(buffer.getvalue()).decode("ascii")
             name = escape(each["file"])
             yield f'<figure><img alt="{name}" src="data:image/jpeg;base64,{data}">'

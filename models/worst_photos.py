@@ -54,7 +54,7 @@ def photo_errors(
     for at, detection in enumerate(sure):
         if at not in matched_found:
             weight += detection.score
-            notes.append((detection.box, (f"{detection.category}? {detection.score:.2f}: nothing labelled like that",)))
+            notes.append((detection.box, (f"{detection.category} {detection.score:.2f}: not labelled",)))
     for at, answer in enumerate(answers):
         lines = [] if at in matched_true else [f"{answer.garment.category}: not found"]
         weight += at not in matched_true
