@@ -143,7 +143,7 @@ class ClassifierRun(TrainingRun[_Batch]):
         self._settle_norms(size_px, num_batches=8)
         return self._measure(size_px)
 
-    def _finish(self) -> dict[str, float]:
+    def _finish(self, figures: dict[str, float]) -> dict[str, float]:
         self._settle_norms(self._config.size_px, num_batches=40)
         self._fit_heads()
         return self._measure(self._config.size_px) if len(self._val_set) else {}

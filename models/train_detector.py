@@ -132,6 +132,7 @@ class _Run(TrainingRun[list[View]]):
         self._config = config
         self._out_dir = out_dir
         self._order: tuple[int, list[NDArray[np.int64]]] | None = None  # of one epoch
+        self._measured: DetectionQuality | None = None  # the averaged weights as they were last
         super().__init__(config, ontology, out_dir, callback)
 
     @property
@@ -164,11 +165,12 @@ class _Run(TrainingRun[list[View]]):
             return {}
         kept = cast(GarmentDetector, self.average.module)
         save_weights(kept, self._out_dir / WEIGHTS_FILE)
-        quality = self._quality() if len(self._val_set) else None
+        if self._measured is None:  # an ended run was taken up again
+            self._validate(self._full_px)
         return {
             **self.record(),
             "photos_seen": self.num_seen,
-            "val": quality_record(quality, self.ontology) if quality else {},
+            "val": quality_record(self._measured, self.ontology) if self._measured else {},
         }
 
     def _batches(self, epoch: int) -> list[NDArray[np.int64]]:
@@ -193,11 +195,11 @@ class _Run(TrainingRun[list[View]]):
     def _validate(self, size_px: int) -> dict[str, float]:
         if not len(self._val_set):
             return {}
-        quality = self._quality()
-        return {"val_ap": quality.ap, "val_ap50": quality.ap50}
+        self._measured = self._quality()
+        return {"val_ap": self._measured.ap, "val_ap50": self._measured.ap50}
 
-    def _finish(self) -> dict[str, float]:
-        return self._validate(self._full_px)
+    def _finish(self, figures: dict[str, float]) -> dict[str, float]:
+        return figures or self._validate(self._full_px)
 
     def _quality(self) -> DetectionQuality:
         spec, module = self._config.spec, cast(GarmentDetector, self.average.module)

@@ -169,8 +169,12 @@ class TrainingRun(ABC, Generic[Batch]):
         """Figures of the averaged weights; empty without validation data."""
 
     @abstractmethod
-    def _finish(self) -> dict[str, float]:
-        """Whatever is due once the averaged weights are final, and the figures then."""
+    def _finish(self, figures: dict[str, float]) -> dict[str, float]:
+        """Whatever is due once the averaged weights are final, and their figures then.
+
+        Args:
+            figures: of these weights as they are, if they have been measured.
+        """
 
     # The run.
 
@@ -261,11 +265,11 @@ class TrainingRun(ABC, Generic[Batch]):
 
     def _end(self) -> None:
         """Go back to the best weights, if an earlier validation found better ones than the last."""
-        self._scored(self._full_px)
-        best = load_checkpoint(self._run_dir / "best.pt")
-        if best is not None and self._num_worse:
+        row = self._scored(self._full_px)
+        if self._num_worse and (best := load_checkpoint(self._run_dir / "best.pt")) is not None:
             self.average.module.load_state_dict(best["average"])
-        self.final = self._finish()
+            row = {}
+        self.final = self._finish(row)
         self._report(1.0, {"size_px": self._full_px, **self.final})
         self._save_checkpoint()
         draw_curve(self._run_dir)

@@ -27,13 +27,12 @@ def train_on_ray(
         callback: called here with the progress.
         workers: processes that train together.
         threads: cores of each.
-        use_gpu: whether each takes a GPU.
+        use_gpu: whether each takes a GPU; Ray makes it the one that `cuda` means.
 
     Raises:
         TaggingError: what the trainer raised, or that a worker died too often.
     """
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.base_trainer import TrainingFailedError
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
     from ray.util.queue import Queue
 
@@ -42,10 +41,7 @@ def train_on_ray(
     def work() -> None:
         import torch
         from ray.train import get_context
-        from ray.train.torch import get_device
 
-        if use_gpu:
-            torch.cuda.set_device(get_device())
         torch.set_num_threads(threads)
         is_first = get_context().get_world_rank() == 0
         try:

@@ -62,7 +62,7 @@ class ToyRun(TrainingRun[float]):
     def _validate(self, size_px: int) -> dict[str, float]:
         return {"val_score": self._scores.pop(0)} if self._scores else {}
 
-    def _finish(self) -> dict[str, float]:
+    def _finish(self, figures: dict[str, float]) -> dict[str, float]:
         return {"val_score": self.average.module.new.item()}
 
 
