@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import BundleError
 from models.ontology import Category, Ontology
 from models.types import AttributeScores, Detection
 from serve_app.classifier import ClassifierModel
@@ -99,6 +100,10 @@ class FaultyLoader:
 
 def load_faulty_detector(folder: Path) -> DetectorModel:
     return FaultyDetector(folder)
+
+
+def load_damaged_detector() -> DetectorModel:
+    raise BundleError("detector.safetensors is damaged: its digest is not the one in bundle.json")
 
 
 def processes(title: str) -> list[int]:

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from serve_app.loadtest import parse_profile, poisson
-from tests.chaos.faults import HANG, SICKEN, kill, processes, replica
+from tests.chaos.faults import (
+    HANG,
+    SICKEN,
+    kill,
+    load_damaged_detector,
+    load_faulty_detector,
+    processes,
+    replica,
+)
 from tests.chaos.service import DOUBLED, PHOTOS, Service
 from tests.chaos.trial import HEAD, Fault, Trial, run_trial
 
@@ -90,6 +98,21 @@ def test_every_fifth_batch_of_a_classifier_fails(service: Service) -> None:
         Fault(25, lambda: orders.give_all()),
     )
     assert trial.num_lost == trial.num_failed == 0, trial.by_code
+
+
+def test_a_roll_to_a_detector_that_does_not_load_keeps_the_old_one_answering(service: Service) -> None:
+    from ray import serve
+
+    def has_failed() -> bool:
+        return serve.status().applications["tagger"].deployments["detector"].status in ("UNHEALTHY", "DEPLOY_FAILED")
+
+    def roll() -> None:
+        service.roll(load_damaged_detector)
+        _wait(has_failed)
+
+    trial = _trial(service, "roll to a detector that does not load", 60, Fault(5, roll))
+    service.roll(partial(load_faulty_detector, service.folder))
+    assert trial.by_code.keys() <= {"ok"}, trial.by_code
 
 
 def _wait(is_so: Callable[[], bool]) -> None:
