@@ -38,6 +38,9 @@ def loadtest(
         str | None, typer.Option(help="Shares of rendered photos by their largest garment: dress=3,trousers=1.")
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds after which a request is given up.")] = 60.0,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="TAGGER_API_KEY", help="Key for the service; better in the environment.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed offers the same load.")] = 0,
     to: Annotated[Path | None, typer.Option("--out", help="Folder for load.json and the plot load.png.")] = None,
     i_own_this_host: Annotated[bool, typer.Option(help="Allow a host other than this machine.")] = False,
@@ -49,6 +52,7 @@ def loadtest(
         _refuse_other_hosts(url)
     arrivals_s = poisson(parse_profile(rate), seed)
     chosen = _folder(photos) if photos else _rendered(mix)
+    headers = {"authorization": f"Bearer {api_key}"} if api_key else None
     records: list[Record] = []
     with progress_bar("requests") as bar:
         task = bar.add_task("loading", total=len(arrivals_s) if callers is None else None)
@@ -58,9 +62,9 @@ def loadtest(
             bar.update(task, advance=1)
 
         if callers is None:
-            run = open_loop(url, arrivals_s, chosen, timeout_s=timeout, note=note)
+            run = open_loop(url, arrivals_s, chosen, timeout_s=timeout, headers=headers, note=note)
         else:
-            run = closed_loop(url, callers, duration, chosen, timeout_s=timeout, note=note)
+            run = closed_loop(url, callers, duration, chosen, timeout_s=timeout, headers=headers, note=note)
         try:
             asyncio.run(run)
         except KeyboardInterrupt:
