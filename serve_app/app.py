@@ -19,6 +19,7 @@ from serve_app.deployments import DETECTOR, JOBS, ROUTER, classifier_name, deplo
 from serve_app.detector import DetectorDeployment, DetectorModel
 from serve_app.errors import KeyFileError
 from serve_app.loading import load_classifier, load_detector
+from serve_app.other_bundles import ModelSource
 from serve_app.router import RouterDeployment
 from serve_app.tracing import Tracing
 
@@ -51,8 +52,8 @@ def bind_bundle(args: TaggerArgs, options_of: OptionsOf = deployment_options) ->
     return bind_app(
         args,
         BundleFacts.of(bundle),
-        partial(load_detector, args.bundle_uri, args.device, args.num_threads),
-        lambda category: partial(load_classifier, args.bundle_uri, category, args.device, args.num_threads),
+        partial(load_detector, device=args.device, num_threads=args.num_threads),
+        lambda category: partial(load_classifier, category=category, device=args.device, num_threads=args.num_threads),
         options_of,
     )
 
@@ -60,8 +61,8 @@ def bind_bundle(args: TaggerArgs, options_of: OptionsOf = deployment_options) ->
 def bind_app(
     args: TaggerArgs,
     bundle: BundleFacts,
-    detector_loader: Callable[[], DetectorModel],
-    classifier_loader: Callable[[str], Callable[[], ClassifierModel]],
+    detector_loader: Callable[[str], DetectorModel],
+    classifier_loader: Callable[[str], Callable[[str], ClassifierModel]],
     options_of: OptionsOf = deployment_options,
 ) -> Application:
     """Bind the deployments together.
@@ -69,8 +70,8 @@ def bind_app(
     Args:
         args: what is answered.
         bundle: says which categories get a classifier.
-        detector_loader: loads the detector in its replica.
-        classifier_loader: category -> what loads its classifier in its replica.
+        detector_loader: loads the detector of the bundle at an address in its replica.
+        classifier_loader: category -> what loads its classifier, likewise.
         options_of: how much of each deployment runs.
     """
 
@@ -81,19 +82,21 @@ def bind_app(
         return partial(Tracing, args.trace_endpoint, args.trace_share, name)
 
     detector = serve.deployment(**options(DETECTOR))(DetectorDeployment).bind(
-        detector_loader,
+        partial(detector_loader, args.bundle_uri),
         bundle.detector_long_side_px,
         args.detector_max_batch,
         args.stall_limit_s,
         make_tracing=tracing(DETECTOR),
+        source=ModelSource(args.bundle_uri, bundle.label, detector_loader),
     )
     classifiers = {
         category: serve.deployment(**options(classifier_name(category)))(ClassifierDeployment).bind(
-            classifier_loader(category),
+            partial(classifier_loader(category), args.bundle_uri),
             bundle.crop_size_px,
             args.classifier_max_batch,
             args.stall_limit_s,
             make_tracing=tracing(classifier_name(category)),
+            source=ModelSource(args.bundle_uri, bundle.label, classifier_loader(category)),
         )
         for category in bundle.ontology.category_names
     }

@@ -1,6 +1,7 @@
 """The classifier deployment of one category: batches the crops of many requests into one model."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice
 from typing import Protocol
 
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 from models.images import PADDING_GREY
 from models.types import AttributeScores
 from serve_app.batching import Batcher
-from serve_app.metrics import MODEL_METRICS, Meter, RayMeter
+from serve_app.metrics import BUNDLE, MODEL_METRICS, Meter, RayMeter
+from serve_app.other_bundles import ModelSource, OtherBundles
 from serve_app.tracing import Tracing
 
 
@@ -31,6 +33,7 @@ class ClassifierDeployment:
         stall_limit_s: a batch that computes longer marks the replica unhealthy.
         meter: records batches; None for Ray's.
         make_tracing: makes what traces calls; called once, here in the replica.
+        source: the bundle that the model is of, and what loads another's.
     """
 
     def __init__(
@@ -41,19 +44,30 @@ class ClassifierDeployment:
         stall_limit_s: float,
         meter: Meter | None = None,
         make_tracing: Callable[[], Tracing] = Tracing,
+        source: ModelSource[ClassifierModel] | None = None,
     ) -> None:
         self._model = load_model()
         self._max_batch = max_batch
         self._stall_limit_s = stall_limit_s
         self._tracing = make_tracing()
+        meter = meter or RayMeter(MODEL_METRICS)
+
+        def of_other(bundle: str) -> ClassifierDeployment:
+            assert source is not None
+            load = partial(source.load, bundle)
+            return ClassifierDeployment(load, size_px, max_batch, stall_limit_s, meter, make_tracing)
+
+        self._others = OtherBundles(source.bundle if source else "", of_other)
+        if source:
+            meter.set(BUNDLE, 1, bundle=source.label)
         probe = np.full((1, size_px, size_px, 3), PADDING_GREY, dtype=np.uint8)
         self._run([probe])
         self._batcher: Batcher[NDArray[np.uint8], tuple[AttributeScores, ...]] = Batcher(
-            self._run, max_batch, size_of=len, probe=probe, meter=meter or RayMeter(MODEL_METRICS)
+            self._run, max_batch, size_of=len, probe=probe, meter=meter
         )
 
     async def classify(
-        self, crops: NDArray[np.uint8], budget_s: float, trace: str | None = None
+        self, crops: NDArray[np.uint8], budget_s: float, trace: str | None = None, bundle: str | None = None
     ) -> tuple[AttributeScores, ...]:
         """Answer the attributes of the crops of one photo.
 
@@ -61,16 +75,22 @@ class ClassifierDeployment:
             crops: (N, S, S, 3) uint8, N >= 1.
             budget_s: seconds that are left for it to begin.
             trace: traceparent of the request, if it is traced.
+            bundle: address of the bundle that has to answer; None for the replica's own.
 
         Raises:
             DeadlineExceeded: if the budget ends first.
             ModelFailed: if the model raised.
+            ModelUnavailable: if the bundle is another than the replica's, and cannot be loaded.
         """
+        other = await self._others.get(bundle)
+        if other is not None:
+            return await other.classify(crops, budget_s, trace)
         with self._tracing.call("batch", trace):
             return await self._batcher.submit(crops, budget_s)
 
-    async def ping(self) -> None:
-        """Answer, to show that the replica takes calls."""
+    async def ping(self, bundle: str | None = None) -> None:
+        """Answer, to show that the replica takes calls, once it can answer for the bundle."""
+        await self._others.get(bundle)
 
     async def check_health(self) -> None:
         """Raise if the model thread hangs, or fails on what any model can answer."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 from models.images import PADDING_GREY, detector_canvas
 from models.types import Detection
 from serve_app.batching import Batcher
-from serve_app.metrics import MODEL_METRICS, Meter, RayMeter
+from serve_app.metrics import BUNDLE, MODEL_METRICS, Meter, RayMeter
+from serve_app.other_bundles import ModelSource, OtherBundles
 from serve_app.tracing import Tracing
 
 _SHAPES_HW = ((1, 1), (4, 3), (3, 4))  # one photo for each canvas there is
@@ -39,6 +41,7 @@ class DetectorDeployment:
         stall_limit_s: a batch that computes longer marks the replica unhealthy.
         meter: records batches; None for Ray's.
         make_tracing: makes what traces calls; called once, here in the replica.
+        source: the bundle that the model is of, and what loads another's.
     """
 
     def __init__(
@@ -49,10 +52,21 @@ class DetectorDeployment:
         stall_limit_s: float,
         meter: Meter | None = None,
         make_tracing: Callable[[], Tracing] = Tracing,
+        source: ModelSource[DetectorModel] | None = None,
     ) -> None:
         self._model = load_model()
         self._stall_limit_s = stall_limit_s
         self._tracing = make_tracing()
+        meter = meter or RayMeter(MODEL_METRICS)
+
+        def of_other(bundle: str) -> DetectorDeployment:
+            assert source is not None
+            load = partial(source.load, bundle)
+            return DetectorDeployment(load, long_side_px, max_batch, stall_limit_s, meter, make_tracing)
+
+        self._others = OtherBundles(source.bundle if source else "", of_other)
+        if source:
+            meter.set(BUNDLE, 1, bundle=source.label)
         for image_hw in _SHAPES_HW:
             canvas_hw = detector_canvas(image_hw, long_side_px)
             probe = _Canvas(np.full((*canvas_hw, 3), PADDING_GREY, dtype=np.uint8), 0.5)
@@ -62,11 +76,16 @@ class DetectorDeployment:
             max_batch,
             kind_of=lambda canvas: canvas.pixels.shape,
             probe=probe,
-            meter=meter or RayMeter(MODEL_METRICS),
+            meter=meter,
         )
 
     async def detect(
-        self, canvas: NDArray[np.uint8], min_score: float, budget_s: float, trace: str | None = None
+        self,
+        canvas: NDArray[np.uint8],
+        min_score: float,
+        budget_s: float,
+        trace: str | None = None,
+        bundle: str | None = None,
     ) -> tuple[Detection, ...]:
         """Find the garments on a canvas.
 
@@ -75,16 +94,22 @@ class DetectorDeployment:
             min_score: detections below it are dropped.
             budget_s: seconds that are left for it to begin.
             trace: traceparent of the request, if it is traced.
+            bundle: address of the bundle that has to answer; None for the replica's own.
 
         Raises:
             DeadlineExceeded: if the budget ends first.
             ModelFailed: if the model raised.
+            ModelUnavailable: if the bundle is another than the replica's, and cannot be loaded.
         """
+        other = await self._others.get(bundle)
+        if other is not None:
+            return await other.detect(canvas, min_score, budget_s, trace)
         with self._tracing.call("batch", trace):
             return await self._batcher.submit(_Canvas(canvas, min_score), budget_s)
 
-    async def ping(self) -> None:
-        """Answer, to show that the replica takes calls."""
+    async def ping(self, bundle: str | None = None) -> None:
+        """Answer, to show that the replica takes calls, once it can answer for the bundle."""
+        await self._others.get(bundle)
 
     async def check_health(self) -> None:
         """Raise if the model thread hangs, or fails on what any model can answer."""

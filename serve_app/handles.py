@@ -28,30 +28,34 @@ _DEATHS = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError)
 
 
 class DetectorHandle:
-    """Calls the detector deployment."""
+    """Calls the detector deployment; `bundle` is the address of the one that has to answer."""
 
-    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+    def __init__(self, handle: DeploymentHandle[Any], bundle: str | None = None) -> None:
         self._handle = handle
+        self._bundle = bundle
 
     async def __call__(self, canvas: NDArray[np.uint8], min_score: float, budget_s: float) -> Sequence[Detection]:
         """Detections in pixels of the canvas, (h, w, 3) uint8."""
-        found: Sequence[Detection] = await _call(self._handle.detect, canvas, min_score, budget_s, current_trace())
+        call = self._handle.detect
+        found: Sequence[Detection] = await _call(call, canvas, min_score, budget_s, current_trace(), self._bundle)
         return found
 
     async def ping(self) -> None:
-        """Return when a replica answers."""
-        await _call(self._handle.ping)
+        """Return when a replica answers that has the bundle."""
+        await _call(self._handle.ping, self._bundle)
 
 
 class ClassifierHandle:
-    """Calls the classifier deployment of one category."""
+    """Calls the classifier deployment of one category; `bundle` is the address of the one that has to answer."""
 
-    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+    def __init__(self, handle: DeploymentHandle[Any], bundle: str | None = None) -> None:
         self._handle = handle
+        self._bundle = bundle
 
     async def __call__(self, crops: NDArray[np.uint8], budget_s: float) -> Sequence[AttributeScores]:
         """Scores of each of (N, S, S, 3) uint8 crops."""
-        scores: Sequence[AttributeScores] = await _call(self._handle.classify, crops, budget_s, current_trace())
+        call = self._handle.classify
+        scores: Sequence[AttributeScores] = await _call(call, crops, budget_s, current_trace(), self._bundle)
         return scores
 
 

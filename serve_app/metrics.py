@@ -15,7 +15,7 @@ _LATENCY_S = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 
 class Metric:
     """Name, help and tags of a metric; `boundaries` are the bucket bounds of a histogram."""
 
-    kind: Literal["counter", "histogram"]
+    kind: Literal["counter", "gauge", "histogram"]
     name: str
     description: str
     tag_keys: tuple[str, ...] = ()
@@ -59,6 +59,10 @@ DROPPED = Metric(
     ("reason",),
 )
 
+BUNDLE = Metric(
+    "gauge", "tagger_bundle", "1 for the bundle, name@version, that a replica was started for.", ("bundle",)
+)
+
 ROUTER_METRICS = (
     REQUESTS,
     STAGE_DURATION,
@@ -71,13 +75,17 @@ ROUTER_METRICS = (
     PARTIAL_ANSWERS,
     KEY_REQUESTS,
     DROPPED,
+    BUNDLE,
 )
-MODEL_METRICS = (BATCH_SIZE, DROPPED)
+MODEL_METRICS = (BATCH_SIZE, DROPPED, BUNDLE)
 ALL_METRICS = tuple(dict.fromkeys(ROUTER_METRICS + MODEL_METRICS))
 
 
 class Meter(Protocol):
     """Records values; each method is cheap and never raises on a declared metric."""
+
+    def set(self, metric: Metric, value: float, **tags: str) -> None:
+        """Set a gauge."""
 
     def count(self, metric: Metric, amount: int = 1, **tags: str) -> None:
         """Add to a counter."""
@@ -88,6 +96,9 @@ class Meter(Protocol):
 
 class NullMeter:
     """Records nothing."""
+
+    def set(self, metric: Metric, value: float, **tags: str) -> None:
+        """Do nothing."""
 
     def count(self, metric: Metric, amount: int = 1, **tags: str) -> None:
         """Do nothing."""
@@ -107,6 +118,8 @@ class RayMeter:
             tag_keys: Any = metric.tag_keys  # Ray annotates a tuple of exactly one
             if metric.kind == "counter":
                 recorder: Any = ray_metrics.Counter(metric.name, metric.description, tag_keys)
+            elif metric.kind == "gauge":
+                recorder = ray_metrics.Gauge(metric.name, metric.description, tag_keys)
             else:
                 recorder = ray_metrics.Histogram(metric.name, metric.description, list(metric.boundaries), tag_keys)
             self._recorders[metric.name] = recorder
@@ -115,6 +128,10 @@ class RayMeter:
         """Add to a counter."""
         if amount > 0:
             self._recorders[metric.name].inc(amount, tags=tags)
+
+    def set(self, metric: Metric, value: float, **tags: str) -> None:
+        """Set a gauge."""
+        self._recorders[metric.name].set(value, tags=tags)
 
     def observe(self, metric: Metric, value: float, **tags: str) -> None:
         """Add a value to a histogram."""

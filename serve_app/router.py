@@ -1,7 +1,9 @@
 """The router deployment: the ingress, which holds no model and loads no torch."""
 
+import asyncio
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,14 @@ from serve_app.guard import Guard
 from serve_app.handles import ClassifierHandle, DetectorHandle, JobsHandle
 from serve_app.jobs.api import job_routes
 from serve_app.keys import KeyRing
-from serve_app.metrics import ROUTER_METRICS, RayMeter
+from serve_app.metrics import BUNDLE, ROUTER_METRICS, RayMeter
 from serve_app.naming import Names
 from serve_app.openapi import openapi_routes
 from serve_app.service import TaggingService
 from serve_app.tracing import Tracing
 from serve_app.web import web_routes
+
+_FIRST_DETECTOR_LIMIT_S = 300.0
 
 
 class RouterDeployment:
@@ -49,8 +53,13 @@ class RouterDeployment:
         self._tracing = Tracing(args.trace_endpoint, args.trace_share, "router")
         self._guard = Guard(KeyRing(Path(args.api_keys)), self._meter) if args.api_keys else None
         self._threads = ThreadPoolExecutor(args.num_decode_threads, thread_name_prefix="decode")
-        detect = DetectorHandle(detector)
-        classify = {category: ClassifierHandle(handle) for category, handle in classifier_by_category.items()}
+        self._meter.set(BUNDLE, 1, bundle=bundle.label)
+        self._has_begun = False
+        detect = DetectorHandle(detector, args.bundle_uri)
+        self._ping_detector = detect.ping
+        classify = {
+            category: ClassifierHandle(handle, args.bundle_uri) for category, handle in classifier_by_category.items()
+        }
         composer = Composer(args, bundle, detect, classify, self._threads, self._meter)
         answerer = Answerer(bundle, args.min_several_score, args.low_confidence_score, self._meter)
         names = Names.load(args.profiles_uri, bundle.ontology)
@@ -70,7 +79,17 @@ class RouterDeployment:
         )
 
     async def check_health(self) -> None:
-        """Answer, which shows that the event loop turns."""
+        """Answer, which shows that the event loop turns.
+
+        Serve asks for the first time before the router gets requests. It gets none before a detector can answer for its
+        bundle: if that cannot be loaded, the routers before it go on.
+        """
+        if self._has_begun:
+            return
+        self._has_begun = True
+        with suppress(TimeoutError):  # without any detector too a router has to come, to say so in our own words
+            async with asyncio.timeout(_FIRST_DETECTOR_LIMIT_S):
+                await self._ping_detector()
 
     def __del__(self) -> None:
         if hasattr(self, "_threads"):

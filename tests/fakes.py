@@ -157,6 +157,10 @@ class FakeMeter:
         assert set(tags) == set(metric.tag_keys)
         self.counts[(metric.name, *(tags[key] for key in metric.tag_keys))] += amount
 
+    def set(self, metric: Metric, value: float, **tags: str) -> None:
+        assert set(tags) == set(metric.tag_keys)
+        self.values[metric.name] = [value]
+
     def observe(self, metric: Metric, value: float, **tags: str) -> None:
         assert set(tags) == set(metric.tag_keys)
         self.values.setdefault(metric.name, []).append(value)

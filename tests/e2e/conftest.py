@@ -4,9 +4,11 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -15,10 +17,13 @@ from models.bundle import load_bundle
 from models.ontology import Ontology
 from serve_app.config import TaggerArgs
 from serve_app.deployments import deployment_options
-from serve_app.start import RunningService, StartOptions, start_service
+from serve_app.start import OptionsOf, RunningService, StartOptions, start_service
 from tests.collector import Collector
-from tests.e2e.painted import PaintedLoader, extended_ontology, load_painted_detector
+from tests.e2e.painted import PaintedDetectorLoader, PaintedLoader, extended_ontology
 from tests.fakes import facts
+
+VERSION = "1.0.0"
+"""Of the bundle that answers, `fake@1.0.0`."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,10 @@ class Cluster:
     collector: Collector
     shop: Path
     """Where jobs may read photos."""
+    obstacle: Path
+    """While this file exists no detector starts."""
+    build: Callable[[str, str, OptionsOf], Any]
+    """The application for the address and the version of a bundle."""
 
 
 def free_port() -> int:
@@ -58,22 +67,32 @@ def cluster() -> Iterator[Cluster]:
         jobs_roots=(str(shop),),
     )
     # Jobs load the bundle that the answers name, where the deployments have painted models.
-    bundle = replace(facts(ontology), digest=load_bundle(args.bundle_uri, check_digests=False).digest)
+    about = replace(facts(ontology), digest=load_bundle(args.bundle_uri, check_digests=False).digest)
+    obstacle = temp_dir / "obstacle"
     options = StartOptions(
         port=free_port(), temp_dir=temp_dir, options_of=lambda name: deployment_options(name, "kind-cpu")
     )
 
-    def build(options_of):  # type: ignore[no-untyped-def]
+    def build(bundle: str, version: str, options_of: OptionsOf) -> Any:
         from serve_app.app import bind_app
 
-        return bind_app(args, bundle, load_painted_detector, PaintedLoader(ontology), options_of)
+        of_bundle = args.model_copy(update={"bundle": bundle})
+        return bind_app(
+            of_bundle,
+            replace(about, version=version),
+            PaintedDetectorLoader(obstacle),
+            PaintedLoader(ontology),
+            options_of,
+        )
 
     try:
         with (
             collector,
-            start_service(args, options, report=lambda text: None, build=build) as service,
+            start_service(
+                args, options, report=lambda text: None, build=partial(build, args.bundle, VERSION)
+            ) as service,
             httpx.Client(base_url=service.url, timeout=120) as client,
         ):
-            yield Cluster(service, client, ontology, collector, shop)
+            yield Cluster(service, client, ontology, collector, shop, obstacle, build)
     finally:
         shutil.rmtree(temp_dir, ignore_errors=True)

@@ -7,8 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 from models.ontology import load_ontology
+from serve_app.cli import app
 from serve_app.deployments import deployment_names
 from serve_app.metrics import ALL_METRICS
 from tests.bad_requests import BAD_REQUESTS, BadRequestCase
@@ -228,3 +230,13 @@ def test_one_trace_goes_through_all_replicas(cluster: Cluster) -> None:
         "detector": "detect",
         "classifier-dress": "classify",
     }
+
+
+def test_top_shows_every_deployment_of_the_running_service(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
+    wait_for(cluster.service.metrics_url, lambda scrape: "ray_serve_deployment_replica_healthy" in scrape.names)
+    done = CliRunner().invoke(app, ["top", cluster.service.metrics_url, "--once", "--interval", "1"])
+    assert done.exit_code == 0, done.output
+    rows = {line.split()[1]: line.split()[2] for line in done.stdout.splitlines() if len(line.split()) > 3}
+    for name in deployment_names(cluster.ontology.category_names):
+        assert rows[name] in ("healthy", "upscaling", "downscaling"), done.stdout

@@ -94,6 +94,9 @@ def _pod_templates(objects: Objects) -> Iterator[tuple[str, dict[str, Any], dict
     for item in of_kind(objects, "StatefulSet"):
         template = item["spec"]["template"]
         yield item["metadata"]["name"], template["spec"], template["metadata"]["labels"]
+    for item in of_kind(objects, "CronJob"):
+        template = item["spec"]["jobTemplate"]["spec"]["template"]
+        yield item["metadata"]["name"], template["spec"], template["metadata"]["labels"]
 
 
 @cache

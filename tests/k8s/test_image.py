@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import typer.main
 from ray.scripts.scripts import drain_node
 
+from serve_app.cli import app
 from serve_app.start import _ENVIRONMENT
-from tests.k8s.checks import Objects, ray_service
+from tests.k8s.checks import Objects, of_kind, ray_service
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "k8s" / "Dockerfile").read_text(encoding="utf-8")
@@ -62,6 +64,16 @@ def test_code_has_all_packages_of_models() -> None:
     copied = set(re.findall(r"^COPY models/(\w+) ", FINAL_STAGE, re.MULTILINE))
     packages = {path.name for path in (ROOT / "models").iterdir() if path.is_dir() and not path.name.startswith("_")}
     assert copied | {"demo"} == packages | {"demo"}
+
+
+def test_the_catalogue_job_runs_a_command_with_options_that_it_has(manifests: Mapping[str, Objects]) -> None:
+    (job,) = of_kind(manifests["gpu-prod"], "CronJob")
+    container = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
+    assert container["command"] == ["fashion-tagger"] and "/usr/local/bin/fashion-tagger" in FINAL_STAGE
+    name, *arguments = container["args"]
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    context = commands[name].make_context(name, list(arguments))
+    assert context.params["source"] and context.params["to"]
 
 
 @pytest.mark.parametrize("overlay", ["kind-cpu", "gpu-prod"])

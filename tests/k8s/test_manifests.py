@@ -21,6 +21,7 @@ SERVE = ("serve config",)
 APPLICATION = (*SERVE, "applications", 0)
 DETECTOR = (*APPLICATION, "deployments", 1)
 DRESS = (*APPLICATION, "deployments", 4)
+JOB = ("CronJob", "spec", "jobTemplate", "spec")
 GONE = object()
 
 
@@ -123,6 +124,15 @@ def test_serve_config_in_the_overlay_is_what_the_command_writes(manifests: Mappi
             8080,
             checks.selects_something,
             id="backend_by_a_wrong_port",
+        ),
+        pytest.param(
+            (*JOB, "template", "spec", "containers", 0, "image"),
+            "registry.example.com/fashion-tagger:latest",
+            checks.agrees_on_versions,
+            id="job_of_another_release",
+        ),
+        pytest.param(
+            (*JOB, "template", "spec", "securityContext", "runAsNonRoot"), False, checks.is_confined, id="job_as_root"
         ),
         pytest.param(
             ("NetworkPolicy", "spec", "policyTypes"), ["Ingress"], checks.denies_by_default, id="egress_left_open"

@@ -1,17 +1,20 @@
 """What the model replicas do with the calls of many photos, without Ray."""
 
 import asyncio
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from models.errors import BundleError
 from models.ontology import load_ontology
 from models.types import AttributeScore, AttributeScores, Detection
 from serve_app.classifier import ClassifierDeployment
 from serve_app.detector import DetectorDeployment
-from serve_app.errors import ModelFailed
+from serve_app.errors import ModelFailed, ModelUnavailable
+from serve_app.other_bundles import ModelSource
 from tests.fakes import DRESS, SKIRT, FakeClassifier, FakeDetector, FakeMeter
 
 BUDGET_S = 30.0
@@ -101,3 +104,59 @@ async def test_a_replica_answers_pings_and_is_healthy() -> None:
     detector.__del__()
     with pytest.raises(RuntimeError):
         await detector.check_health()
+
+
+def _versions(load: Callable[[str], FakeDetector]) -> DetectorDeployment:
+    """A replica started for bundle `a`, which finds a dress."""
+    source = ModelSource("a", "shop@1", load)
+    return DetectorDeployment(lambda: FakeDetector([DRESS]), 96, 8, 60.0, FakeMeter(), source=source)
+
+
+async def test_a_replica_answers_for_the_bundle_that_is_asked_for() -> None:
+    loaded: list[str] = []
+
+    def load(bundle: str) -> FakeDetector:
+        loaded.append(bundle)
+        return FakeDetector([SKIRT])
+
+    replica = _versions(load)
+    answers = await asyncio.gather(
+        *(replica.detect(_canvas(), 0.5, BUDGET_S, None, bundle) for bundle in ("a", "b", None, "b", "a", "b"))
+    )
+    assert answers == [(DRESS,), (SKIRT,), (DRESS,), (SKIRT,), (DRESS,), (SKIRT,)]
+    assert loaded == ["b"], "once for all who wait, and never its own again"
+    await replica.ping("c")
+    await replica.ping("b")
+    assert loaded == ["b", "c", "b"], "there is room for one besides its own"
+
+
+async def test_a_bundle_that_does_not_load_fails_its_callers_only_and_is_tried_again() -> None:
+    errors = [BundleError("the bundle is damaged")]
+
+    def load(bundle: str) -> FakeDetector:
+        if errors:
+            raise errors.pop()
+        return FakeDetector([SKIRT])
+
+    replica = _versions(load)
+    refused, own = await asyncio.gather(
+        replica.ping("b"), replica.detect(_canvas(), 0.5, BUDGET_S, None, "a"), return_exceptions=True
+    )
+    assert isinstance(refused, ModelUnavailable) and own == (DRESS,)
+    assert await replica.detect(_canvas(), 0.5, BUDGET_S, None, "b") == (SKIRT,)
+
+
+async def test_a_caller_who_leaves_does_not_stop_the_loading_for_others() -> None:
+    go_on = threading.Event()
+
+    def load(bundle: str) -> FakeDetector:
+        assert go_on.wait(30)
+        return FakeDetector([SKIRT])
+
+    replica = _versions(load)
+    leaving = asyncio.create_task(replica.ping("b"))
+    staying = asyncio.create_task(replica.detect(_canvas(), 0.5, BUDGET_S, None, "b"))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    go_on.set()
+    assert await staying == (SKIRT,)

