@@ -23,7 +23,7 @@ class TaggerArgs(BaseModel):
 
     bundle: str = Field(DEMO_BUNDLE, min_length=1, description="Path or fsspec URL of the bundle; 'demo': the shipped.")
     device: Literal["cpu", "cuda"] = Field("cpu", description="Where the models compute.")
-    num_threads: int = Field(2, ge=1, description="Torch threads of each model replica; set to its share of the cores.")
+    num_threads: int = Field(1, ge=1, description="Torch threads of each model replica; all busy ones share the cores.")
     num_decode_threads: int = Field(2, ge=1, description="Threads of a router replica that decode and crop.")
 
     min_score: float = Field(0.5, ge=0, le=1, description="Detections below it are dropped unless the caller says.")

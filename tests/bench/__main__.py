@@ -23,7 +23,7 @@ def main(
     seconds: Annotated[float, typer.Option(help="Of one measurement over HTTP.")] = 10.0,
     photos: Annotated[int, typer.Option(help="Of the test split, for quality.")] = 500,
     threads: Annotated[int, typer.Option(help="Of torch, for models.")] = os.cpu_count() or 1,
-    args: Annotated[str, typer.Option(help="JSON: arguments of the application.")] = '{"num_threads": 1}',
+    args: Annotated[str, typer.Option(help="JSON: arguments of the application.")] = "{}",
     options: Annotated[str, typer.Option(help="JSON: options by router, detector, classifier.")] = "{}",
     environment: Annotated[str, typer.Option(help="JSON: flags of the service's processes.")] = "{}",
 ) -> None:

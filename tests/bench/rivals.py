@@ -124,7 +124,7 @@ def make_app() -> Any:
     args = TaggerArgs(bundle=os.environ["BENCH_BUNDLE"])
     facts = BundleFacts.of(load_bundle(args.bundle_uri))
     scripted = ScriptedDetector((1, 1), weights_of(facts.ontology.category_names, "uniform"))
-    detector = _Handle(detect=lambda canvas, min_score, budget_s: scripted.detect([canvas], min_score)[0])
+    detector = _Handle(detect=lambda canvas, min_score, *_: scripted.detect([canvas], min_score)[0])
     classifiers = {
         name: _Handle(classify=partial(_classified, FixedClassifier(category)))
         for name, category in facts.ontology.categories.items()
@@ -135,7 +135,7 @@ def make_app() -> Any:
     return app
 
 
-def _classified(classifier: FixedClassifier, crops: Any, budget_s: float) -> Any:
+def _classified(classifier: FixedClassifier, crops: Any, *_: object) -> Any:
     return classifier.classify(crops)
 
 
