@@ -52,8 +52,8 @@ _ONE_STRIDE_PX = {"mobilenet_v3_large_320_fpn": 32}
 _FEW_LARGE_THINGS = {
     "rpn_pre_nms_top_n_train": 200,
     "rpn_post_nms_top_n_train": 128,
-    "rpn_pre_nms_top_n_test": 100,
-    "rpn_post_nms_top_n_test": 48,
+    "rpn_pre_nms_top_n_test": 60,
+    "rpn_post_nms_top_n_test": 32,
     "rpn_batch_size_per_image": 128,
     "box_batch_size_per_image": 32,
     "box_detections_per_img": 20,
@@ -150,7 +150,7 @@ class GarmentDetector(nn.Module):
         scores = logits.softmax(1)[:, 1:]  # (R, K)
         rows, columns = torch.nonzero(scores > heads.score_thresh, as_tuple=True)
         labels = columns + 1  # 0 is background
-        deltas = deltas.view(len(scores), -1, 4)[rows, labels]
+        deltas = deltas.unflatten(1, (-1, 4))[rows, labels]
         boxes = heads.box_coder.decode_single(deltas, torch.cat(list(proposals))[rows])
         boxes = clip_boxes_to_image(boxes, canvas_hw)
         sizes = torch.tensor([len(own) for own in proposals], device=scores.device)

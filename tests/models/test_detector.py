@@ -71,6 +71,13 @@ def test_all_photos_at_once_are_answered_as_torchvision_answers_one_by_one(modul
             torch.testing.assert_close(answer[name], each[name])
 
 
+def test_a_photo_that_shows_nothing_at_all(module: GarmentDetector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.rpn, "score_thresh", 1.0)  # no proposal is left
+    with torch.inference_mode():
+        (answer,) = module.eval()(torch.randn(1, 3, 96, 96))
+    assert answer["boxes"].shape == (0, 4) and len(answer["scores"]) == 0
+
+
 class Echo(nn.Module):
     """Stands in for the network: gives every image the same answer."""
 
