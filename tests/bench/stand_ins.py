@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -65,17 +66,17 @@ class Counted:
         return self._model.detect(canvases, min_score)
 
 
-def load_counted(load: Callable[[], DetectorModel], path: Path) -> DetectorModel:
+def load_counted(load: Callable[[str], DetectorModel], path: Path, bundle: str) -> DetectorModel:
     """In the replica: the model with its counter."""
-    return Counted(load, path)
+    return Counted(partial(load, bundle), path)
 
 
-def load_scripted(num_garments: tuple[int, int], weights: Mapping[str, float]) -> DetectorModel:
+def load_scripted(num_garments: tuple[int, int], weights: Mapping[str, float], bundle: str) -> DetectorModel:
     """In the replica."""
     return ScriptedDetector(num_garments, weights)
 
 
-def load_fixed(category: Category) -> ClassifierModel:
+def load_fixed(category: Category, bundle: str) -> ClassifierModel:
     """In the replica."""
     return FixedClassifier(category)
 

@@ -67,7 +67,8 @@ class Orders:
 class FaultyDetector(PaintedDetector):
     """The painted detector, obeying orders."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, bundle: str) -> None:
+        super().__init__(bundle)
         self._orders = Orders(folder, "detector")
 
     def detect(self, canvases: Sequence[NDArray[np.uint8]], min_score: float) -> list[list[Detection]]:
@@ -78,8 +79,8 @@ class FaultyDetector(PaintedDetector):
 class FaultyClassifier(PaintedClassifier):
     """The painted classifier, obeying orders."""
 
-    def __init__(self, category: Category, folder: Path) -> None:
-        super().__init__(category)
+    def __init__(self, category: Category, folder: Path, bundle: str) -> None:
+        super().__init__(category, bundle)
         self._orders = Orders(folder, f"classifier-{category.name}")
 
     def classify(self, crops: NDArray[np.uint8]) -> list[AttributeScores]:
@@ -98,11 +99,11 @@ class FaultyLoader:
         return partial(FaultyClassifier, self._ontology.categories[category], self._folder)
 
 
-def load_faulty_detector(folder: Path) -> DetectorModel:
-    return FaultyDetector(folder)
+def load_faulty_detector(folder: Path, bundle: str) -> DetectorModel:
+    return FaultyDetector(folder, bundle)
 
 
-def load_damaged_detector() -> DetectorModel:
+def load_damaged_detector(bundle: str) -> DetectorModel:
     raise BundleError("detector.safetensors is damaged: its digest is not the one in bundle.json")
 
 

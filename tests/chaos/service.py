@@ -32,7 +32,7 @@ class Service:
     metrics_url: str
     folder: Path
 
-    def roll(self, load_detector: Callable[[], DetectorModel]) -> None:
+    def roll(self, load_detector: Callable[[str], DetectorModel]) -> None:
         """Deploy the application anew with another detector, without waiting for it."""
         from ray.serve.api import RunTarget, run_many
 
@@ -62,7 +62,7 @@ def painted_service() -> Iterator[Service]:
         rmtree(temp_dir, ignore_errors=True)
 
 
-def _application(folder: Path, load_detector: Callable[[], DetectorModel], options_of: OptionsOf) -> Any:
+def _application(folder: Path, load_detector: Callable[[str], DetectorModel], options_of: OptionsOf) -> Any:
     from serve_app.app import bind_app
 
     ontology = extended_ontology()
