@@ -23,7 +23,7 @@ DEFAULT_THRESHOLD = 0.5
 TRUSTED_PRECISION = 0.8
 """How often single-choice answers at or above their confidence are right."""
 
-_MIN_TRUSTED = 5  # fewer right answers in a row are luck
+_DOUBTS = 2  # wrong answers added to those seen, since a few right ones in a row are luck
 _CONFIDENCES = np.linspace(0.05, 0.95, 37)
 _TEMPERATURES = np.geomspace(0.25, 4.0, 65)
 _THRESHOLDS = np.linspace(0.1, 0.9, 33)
@@ -143,7 +143,7 @@ def fit_confidence(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> fl
     is_right = logits.argmax(1) == labels
     for confidence in _CONFIDENCES:
         trusted = scores >= confidence
-        if trusted.sum() >= _MIN_TRUSTED and is_right[trusted].mean() >= TRUSTED_PRECISION:
+        if is_right[trusted].sum() >= TRUSTED_PRECISION * (trusted.sum() + _DOUBTS):
             return round(float(confidence), 3)
     return 1.0
 
