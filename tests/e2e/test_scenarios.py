@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,13 +16,17 @@ from serve_app.config import TaggerArgs
 from serve_app.deployments import deployment_options
 from serve_app.loadtest import LoadPhoto, Phase, Record, open_loop, poisson
 from serve_app.serve_config import APPLICATION
+from serve_app.start import OptionsOf
 from tests.e2e import painted
 from tests.e2e.conftest import VERSION, Cluster
 from tests.fakes import photo_bytes
 
 OUT = Path(__file__).parents[2] / "out" / "scenarios"
 LIMIT_S = 240.0
-RATE_RPS = 20.0
+ROLL_RPS = 20.0
+# A batch of the season takes 0.6 s, a call some 0.9 s with its wait: 5.4 calls at once, above a classifier's target
+# of 4 and below a router's of 10.
+SEASON_RPS = 6.0
 FIRST, SECOND = f"fake@{VERSION}", "fake@2.0.0"
 BEST = {FIRST: 0.9, SECOND: 0.8}
 SHOP = [LoadPhoto(photo_bytes((300, 400), colour)) for colour in (painted.THREE_DRESSES, painted.ONE_SKIRT)]
@@ -32,8 +37,9 @@ TROUSERS = [LoadPhoto(photo_bytes((300, 400), painted.BUSY_TROUSERS))]
 class Load:
     """Offers photos at a rate as long as its context lasts; `records` holds what was answered."""
 
-    def __init__(self, url: str, photos: list[LoadPhoto]) -> None:
+    def __init__(self, url: str, photos: list[LoadPhoto], rate_rps: float = ROLL_RPS) -> None:
         self.records: list[Record] = []
+        self._rate_rps = rate_rps
         self._url = url
         self._photos = photos
         self._loop = asyncio.new_event_loop()
@@ -46,7 +52,7 @@ class Load:
         self._loop.close()
 
     async def _offer(self) -> None:
-        arrivals_s = poisson([Phase(RATE_RPS, RATE_RPS, 2 * LIMIT_S)])
+        arrivals_s = poisson([Phase(self._rate_rps, self._rate_rps, 2 * LIMIT_S)])
         loading = asyncio.create_task(
             open_loop(self._url, arrivals_s, self._photos, note=self.records.append, keep_bodies=True)
         )
@@ -77,14 +83,14 @@ def _impatient(name: str) -> dict[str, Any]:
     return options
 
 
-def _roll(cluster: Cluster, bundle: str, version: str) -> list[Record]:
+def _roll(cluster: Cluster, bundle: str, version: str, options_of: OptionsOf) -> list[Record]:
     """Deploy a bundle under load; the records from before it until only its answers come."""
     from ray import serve
 
     with Load(cluster.service.url, SHOP) as load:
         before, after = (FIRST, SECOND) if version != VERSION else (SECOND, FIRST)
         _wait_until(lambda: load.answered_by(before, 20))
-        serve.run(cluster.build(bundle, version, _impatient), name=APPLICATION, route_prefix="/")
+        serve.run(cluster.build(bundle, version, options_of), name=APPLICATION, route_prefix="/")
         _wait_until(lambda: load.answered_by(after, 60))
     return list(load.records)
 
@@ -92,7 +98,7 @@ def _roll(cluster: Cluster, bundle: str, version: str) -> list[Record]:
 @pytest.fixture(scope="module")
 def rolled(cluster: Cluster) -> list[Record]:
     """The second bundle answers; what became of the requests while it came."""
-    return _roll(cluster, painted.SECOND_BUNDLE, "2.0.0")
+    return _roll(cluster, painted.SECOND_BUNDLE, "2.0.0", _impatient)
 
 
 def _assert_whole(records: list[Record]) -> None:
@@ -127,11 +133,11 @@ def test_a_sleeping_category_wakes_for_the_photo_that_waits(cluster: Cluster, ro
 @pytest.mark.slow
 def test_another_season_moves_replicas_from_dresses_to_trousers(cluster: Cluster, rolled: list[Record]) -> None:
     with Watch() as watch:
-        with Load(cluster.service.url, DRESSES):
+        with Load(cluster.service.url, DRESSES, SEASON_RPS):
             _wait_until(lambda: _replicas()["classifier-dress"] >= 2)
             time.sleep(5)  # for the picture
         shift_s = watch.now_s
-        with Load(cluster.service.url, TROUSERS):
+        with Load(cluster.service.url, TROUSERS, SEASON_RPS):
             _wait_until(lambda: _replicas()["classifier-trousers"] >= 2 and _replicas()["classifier-dress"] == 1)
     watch.draw(shift_s)
     still = {name for name, counts in watch.counts.items() if len(set(counts)) == 1}
@@ -140,7 +146,7 @@ def test_another_season_moves_replicas_from_dresses_to_trousers(cluster: Cluster
 
 @pytest.mark.slow
 def test_a_rollback_fails_no_request_either(cluster: Cluster, rolled: list[Record]) -> None:
-    _assert_whole(_roll(cluster, TaggerArgs().bundle, VERSION))
+    _assert_whole(_roll(cluster, TaggerArgs().bundle, VERSION, partial(deployment_options, profile="kind-cpu")))
 
 
 class Watch:
