@@ -58,8 +58,7 @@ class ClassifierDeployment:
             return ClassifierDeployment(load, size_px, max_batch, stall_limit_s, meter, make_tracing)
 
         self._others = OtherBundles(source.bundle if source else "", of_other)
-        if source:
-            meter.set(BUNDLE, 1, bundle=source.label)
+        self._source, self._meter = source, meter
         probe = np.full((1, size_px, size_px, 3), PADDING_GREY, dtype=np.uint8)
         self._run([probe])
         self._batcher: Batcher[NDArray[np.uint8], tuple[AttributeScores, ...]] = Batcher(
@@ -95,6 +94,8 @@ class ClassifierDeployment:
     async def check_health(self) -> None:
         """Raise if the model thread hangs, or fails on what any model can answer."""
         await self._batcher.check_alive(self._stall_limit_s)
+        if self._source:
+            self._meter.set(BUNDLE, 1, bundle=self._source.label)  # a gauge that is not renewed vanishes after 20 s
 
     def __del__(self) -> None:
         if hasattr(self, "_batcher"):  # absent where loading failed

@@ -65,8 +65,7 @@ class DetectorDeployment:
             return DetectorDeployment(load, long_side_px, max_batch, stall_limit_s, meter, make_tracing)
 
         self._others = OtherBundles(source.bundle if source else "", of_other)
-        if source:
-            meter.set(BUNDLE, 1, bundle=source.label)
+        self._source, self._meter = source, meter
         for image_hw in _SHAPES_HW:
             canvas_hw = detector_canvas(image_hw, long_side_px)
             probe = _Canvas(np.full((*canvas_hw, 3), PADDING_GREY, dtype=np.uint8), 0.5)
@@ -114,6 +113,8 @@ class DetectorDeployment:
     async def check_health(self) -> None:
         """Raise if the model thread hangs, or fails on what any model can answer."""
         await self._batcher.check_alive(self._stall_limit_s)
+        if self._source:
+            self._meter.set(BUNDLE, 1, bundle=self._source.label)  # a gauge that is not renewed vanishes after 20 s
 
     def __del__(self) -> None:
         if hasattr(self, "_batcher"):  # absent where loading failed

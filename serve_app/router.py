@@ -53,7 +53,7 @@ class RouterDeployment:
         self._tracing = Tracing(args.trace_endpoint, args.trace_share, "router")
         self._guard = Guard(KeyRing(Path(args.api_keys)), self._meter) if args.api_keys else None
         self._threads = ThreadPoolExecutor(args.num_decode_threads, thread_name_prefix="decode")
-        self._meter.set(BUNDLE, 1, bundle=bundle.label)
+        self._bundle_label = bundle.label
         self._has_begun = False
         detect = DetectorHandle(detector, args.bundle_uri)
         self._ping_detector = detect.ping
@@ -84,6 +84,7 @@ class RouterDeployment:
         Serve asks for the first time before the router gets requests. It gets none before a detector can answer for its
         bundle: if that cannot be loaded, the routers before it go on.
         """
+        self._meter.set(BUNDLE, 1, bundle=self._bundle_label)  # a gauge that is not renewed vanishes after 20 s
         if self._has_begun:
             return
         self._has_begun = True

@@ -48,6 +48,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def kind_options(name: str) -> dict[str, Any]:
+    """Those of a laptop cluster, with gauges renewed before they vanish, which here they do after a second."""
+    return {**deployment_options(name, "kind-cpu"), "health_check_period_s": 0.5}
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     os.environ.setdefault("RAY_metrics_report_interval_ms", "500")
@@ -69,9 +74,7 @@ def cluster() -> Iterator[Cluster]:
     # Jobs load the bundle that the answers name, where the deployments have painted models.
     about = replace(facts(ontology), digest=load_bundle(args.bundle_uri, check_digests=False).digest)
     obstacle = temp_dir / "obstacle"
-    options = StartOptions(
-        port=free_port(), temp_dir=temp_dir, options_of=lambda name: deployment_options(name, "kind-cpu")
-    )
+    options = StartOptions(port=free_port(), temp_dir=temp_dir, options_of=kind_options)
 
     def build(bundle: str, version: str, options_of: OptionsOf) -> Any:
         from serve_app.app import bind_app

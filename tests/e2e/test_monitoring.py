@@ -83,7 +83,7 @@ def prometheus(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> It
         group["interval"] = "2s"
         for rule in group["rules"]:
             if rule.get("alert") == "TaggerDetectorDown":
-                rule["for"] = "4s"
+                rule["for"] = "10s"
     (directory / "rules.yaml").write_text(yaml.safe_dump(RULES), encoding="utf-8")
     target = {"targets": [urlsplit(cluster.service.metrics_url).netloc], "labels": {"namespace": "shop"}}
     config = {
@@ -134,7 +134,7 @@ def test_every_rule_and_panel_has_data(cluster: Cluster, prometheus: Prometheus)
     assert sorted(wanted) == []
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_the_loss_of_every_detector_is_noticed_and_said_and_ends(cluster: Cluster, prometheus: Prometheus) -> None:
     _wait_until(lambda: prometheus.has_data('ray_serve_deployment_replica_healthy{deployment="detector"} == 1'))
     assert not prometheus.is_firing("TaggerDetectorDown")

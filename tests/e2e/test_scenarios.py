@@ -5,7 +5,6 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,12 +12,11 @@ from typing import Any, Self
 import pytest
 
 from serve_app.config import TaggerArgs
-from serve_app.deployments import deployment_options
 from serve_app.loadtest import LoadPhoto, Phase, Record, open_loop, poisson
 from serve_app.serve_config import APPLICATION
 from serve_app.start import OptionsOf
 from tests.e2e import painted
-from tests.e2e.conftest import VERSION, Cluster
+from tests.e2e.conftest import VERSION, Cluster, kind_options
 from tests.fakes import photo_bytes
 
 OUT = Path(__file__).parents[2] / "out" / "scenarios"
@@ -78,8 +76,11 @@ class Load:
 
 def _impatient(name: str) -> dict[str, Any]:
     """As shipped, but calm is over after seconds instead of minutes, and skirts may sleep."""
-    options = deployment_options(name, "kind-cpu", sleeps=name == "classifier-skirt")
-    options["autoscaling_config"] |= {"downscale_delay_s": 6, "downscale_to_zero_delay_s": 6}
+    options = kind_options(name)
+    if "autoscaling_config" in options:
+        options["autoscaling_config"] |= {"downscale_delay_s": 6, "downscale_to_zero_delay_s": 6}
+    if name == "classifier-skirt":
+        options["autoscaling_config"]["min_replicas"] = 0
     return options
 
 
@@ -146,7 +147,7 @@ def test_another_season_moves_replicas_from_dresses_to_trousers(cluster: Cluster
 
 @pytest.mark.slow
 def test_a_rollback_fails_no_request_either(cluster: Cluster, rolled: list[Record]) -> None:
-    _assert_whole(_roll(cluster, TaggerArgs().bundle, VERSION, partial(deployment_options, profile="kind-cpu")))
+    _assert_whole(_roll(cluster, TaggerArgs().bundle, VERSION, kind_options))
 
 
 class Watch:

@@ -160,3 +160,13 @@ async def test_a_caller_who_leaves_does_not_stop_the_loading_for_others() -> Non
     leaving.cancel()
     go_on.set()
     assert await staying == (SKIRT,)
+
+
+async def test_a_replica_says_again_and_again_which_bundle_it_was_started_for() -> None:
+    meter = FakeMeter()
+    source = ModelSource("a", "shop@1", lambda bundle: FakeDetector())
+    replica = DetectorDeployment(FakeDetector, 96, 8, 60.0, meter, source=source)
+    await replica.check_health()
+    assert meter.values.pop("tagger_bundle") == [1]
+    await replica.check_health()
+    assert meter.values["tagger_bundle"] == [1], "the gauge of a process that says nothing vanishes"
