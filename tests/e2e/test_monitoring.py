@@ -206,5 +206,7 @@ def _draw_page(path: Path, prometheus: Prometheus) -> int:
             num_filled += 1
         else:
             axes.text(0.5, 0.5, "no data", ha="center", transform=axes.transAxes, color="#888888")
+    for axes in figure.axes[len(panels) :]:
+        axes.set_visible(False)
     figure.savefig(OUT / f"{path.stem}.png", dpi=80)
     return num_filled
