@@ -64,7 +64,7 @@ def test_crops_grow(share: float, size_px: int) -> None:
     assert replace(CONFIG, size_px=96, sizes=((0.0, 75), (0.5, 96))).size_at(share, 96) == size_px
 
 
-def test_a_run_leaves_weights_that_answer_and_resumes(photos: list[LabelledPhoto], tmp_path: Path) -> None:
+def test_a_run_leaves_weights_that_answer(photos: list[LabelledPhoto], tmp_path: Path) -> None:
     told: list[TrainingProgress] = []
     out = tmp_path / "out"
     result = json.loads(train_classifiers(CONFIG, photos, photos[:1], ONTOLOGY, out, told.append).read_text())
@@ -79,9 +79,6 @@ def test_a_run_leaves_weights_that_answer_and_resumes(photos: list[LabelledPhoto
     (answer,) = Classifier(ONTOLOGY.categories["skirt"], trunk, heads).classify(np.zeros((1, 75, 75, 3), np.uint8))
     assert answer.keys() == {"colour", "length"}
 
-    num_told = len(told)
-    again = json.loads(train_classifiers(CONFIG, photos, photos[:1], ONTOLOGY, out, told.append).read_text())
-    assert again["training"]["runs"][0]["steps"] == 1 and len(told) == num_told  # it was done: nothing is done again
     with pytest.raises(DatasetError, match="another config"):
         train_classifiers(replace(CONFIG, rate=0.01), photos, [], ONTOLOGY, out)
 
