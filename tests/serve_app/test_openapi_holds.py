@@ -39,4 +39,4 @@ def check_operation(url: str, path: str, method: str, mode: GenerationMode, max_
 
 @pytest.mark.parametrize(("path", "method", "mode"), OPERATIONS)
 def test_answers_are_as_documented(url: str, path: str, method: str, mode: GenerationMode) -> None:
-    check_operation(url, path, method, mode, max_examples=10)
+    check_operation(url, path, method, mode, max_examples=6)
