@@ -1,7 +1,6 @@
 """`python -m tests.bench NAME`: run from the root of the repository; a benchmark prints a table and writes JSON."""
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +21,6 @@ def main(
     rounds: Annotated[int, typer.Option(help="Of all sides in turn.")] = 2,
     seconds: Annotated[float, typer.Option(help="Of one measurement over HTTP.")] = 10.0,
     photos: Annotated[int, typer.Option(help="Of the test split, for quality.")] = 500,
-    threads: Annotated[int, typer.Option(help="Of torch, for models.")] = os.cpu_count() or 1,
     args: Annotated[str, typer.Option(help="JSON: arguments of the application.")] = "{}",
     options: Annotated[str, typer.Option(help="JSON: options by router, detector, classifier.")] = "{}",
     environment: Annotated[str, typer.Option(help="JSON: flags of the service's processes.")] = "{}",
@@ -31,7 +29,7 @@ def main(
     uri = TaggerArgs(bundle=bundle).bundle_uri
     loaded = load_bundle(uri)
     if name == "models":
-        model_speed.run(loaded, out, threads=threads, rounds=rounds, num_photos=photos)
+        model_speed.run(loaded, out, rounds=rounds, num_photos=photos)
     elif name in _HTTP:
         setup = Setup(
             bundle=uri, args=json.loads(args), options=json.loads(options), environment=json.loads(environment)

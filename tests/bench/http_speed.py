@@ -24,6 +24,7 @@ def efficiency(bundle: Bundle, out_dir: Path, *, seconds: float, rounds: int, se
     bodies = jpegs(64)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as directory, Side(setup, bodies[0]) as side:
+        closed_loop(side.url, bodies, 8, 2)
         for number, body in enumerate(bodies):
             (Path(directory) / f"{number:03}.jpg").write_bytes(body)
         for number in range(rounds):
@@ -38,14 +39,16 @@ def efficiency(bundle: Bundle, out_dir: Path, *, seconds: float, rounds: int, se
                 )
                 rows.append({"side": f"bare {processes} x {threads} threads, batch {batch}", "round": number, **rate})
             best = max(row["photos_per_s"] for row in rows if row["round"] == number)
+            least = min(row["cpu_ms"] for row in rows if row["round"] == number)
             for callers in CONCURRENCIES:
-                before = side.num_batches
-                answers = closed_loop(side.url, bodies, callers, seconds)
-                served = sum(answers.statuses.values()) * (seconds + 2) / seconds
+                before, batches = side.cpu_s, side.num_batches
+                answers = closed_loop(side.url, bodies, callers, seconds, warm_up_s=0)
+                cpu_ms = 1000 * (side.cpu_s - before) / max(1, answers.num_sent)
                 rows.append(
                     {"side": f"http, {callers} callers", "round": number, **answers.summary(), **_stages(answers)}
-                    | {"of_bare": round(answers.per_second / best, 3)}
-                    | {"mean_batch": round(served / max(1, side.num_batches - before), 2)}
+                    | {"cpu_ms": round(cpu_ms, 2), "of_bare": round(answers.per_second / best, 3)}
+                    | {"of_bare_cpu": round(least / cpu_ms, 3)}
+                    | {"mean_batch": round(answers.num_sent / max(1, side.num_batches - batches), 2)}
                 )
     publish("efficiency", rows, _facts(bundle, bodies), out_dir)
 
@@ -77,8 +80,12 @@ def overhead(bundle: Bundle, out_dir: Path, *, seconds: float, rounds: int, setu
             )
             with Side(own, bodies[0]) as side:
                 for callers in (1, 32):
+                    before = side.cpu_s
                     answers = closed_loop(side.url, bodies, callers, seconds)
-                    rows.append({"side": kind, "callers": callers, "round": number, **answers.summary()})
+                    cpu_ms = round(1000 * (side.cpu_s - before) / max(1, answers.num_sent), 2)
+                    rows.append(
+                        {"side": kind, "callers": callers, "round": number, **answers.summary(), "cpu_ms": cpu_ms}
+                    )
     publish("overhead", rows, _facts(bundle, bodies), out_dir)
 
 

@@ -24,6 +24,7 @@ class Answers:
         timings: `timing_ms` of a sample of the answers.
         num_garments: of the same sample.
         statuses: count of each HTTP status.
+        num_sent: all that were answered, warm-up and the last ones included.
     """
 
     seconds: float
@@ -32,6 +33,7 @@ class Answers:
     timings: list[dict[str, float]] = field(default_factory=list)
     num_garments: list[int] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
+    num_sent: int = 0
 
     @property
     def per_second(self) -> float:
@@ -85,6 +87,7 @@ async def _caller(url: str, bodies: Sequence[bytes], indices: Any, begin: float,
             length = int(headers.lower().split(b"content-length:")[1].split(b"\r\n")[0])
             body = await reader.readexactly(length)
             done = time.perf_counter()
+            answers.num_sent += 1
             if begin <= done <= end:
                 _note(answers, int(headers[9:12]), (done - sent) * 1000, index, body)
     finally:

@@ -138,9 +138,9 @@ def _is_same(one: TaggedGarment, other: TaggedGarment) -> bool:
     return all(scores[0].value == other.attributes[name][0].value for name, scores in one.attributes.items())
 
 
-def run(bundle: Bundle, out_dir: Path, *, threads: int, rounds: int, num_photos: int) -> None:
-    """Measure and publish."""
-    torch.set_num_threads(threads)
+def run(bundle: Bundle, out_dir: Path, *, rounds: int, num_photos: int) -> None:
+    """Measure on one thread and publish."""
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as directory:
         photos = labelled(Path(directory), num_photos, bundle.ontology)
         plain_heads = plain_classifiers(bundle)
@@ -151,7 +151,7 @@ def run(bundle: Bundle, out_dir: Path, *, threads: int, rounds: int, num_photos:
         }
         rows = _speed(taggers, photos, bundle, rounds)
         quality = _quality(taggers, photos)
-    facts = {"bundle": {"label": bundle.label, "digest": bundle.digest}, "threads": threads, "rounds": rounds}
+    facts = {"bundle": {"label": bundle.label, "digest": bundle.digest}, "threads": 1, "rounds": rounds}
     publish("models", rows, {**facts, "quality": quality}, out_dir)
     for name, entry in quality.items():
         print(f"{name}: {entry}")

@@ -41,14 +41,17 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def alternate(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Run all sides in turn, once to warm up and then `rounds` times; seconds of each run."""
+    """Run all sides in turn, once to warm up and then `rounds` times; seconds of CPU time that each run took.
+
+    On one thread that is the time it takes on an idle core; on a shared machine the clock on the wall says little.
+    """
     taken: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds + 1):
         for name, run in sides.items():
-            begin = time.perf_counter()
+            begin = time.process_time()
             run()
             if number:
-                taken[name].append(time.perf_counter() - begin)
+                taken[name].append(time.process_time() - begin)
     return taken
 
 

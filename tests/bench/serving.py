@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
+import psutil
 
 _START_LIMIT_S = 240.0
 
@@ -79,6 +81,16 @@ class Side:
         """Batches that the detector has computed so far."""
         path = self._dir / "batches"
         return path.stat().st_size if path.exists() else 0
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU time that all its processes have taken so far."""
+        total = 0.0
+        for process in (own := psutil.Process(self._process.pid), *own.children(recursive=True)):
+            with suppress(psutil.Error):
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
 
     def _first_answer(self, photo: bytes) -> None:
         until = time.monotonic() + _START_LIMIT_S
