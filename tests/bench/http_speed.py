@@ -50,7 +50,9 @@ def efficiency(bundle: Bundle, out_dir: Path, *, seconds: float, rounds: int, se
                     | {"of_bare_cpu": round(least / cpu_ms, 3)}
                     | {"mean_batch": round(answers.num_sent / max(1, side.num_batches - batches), 2)}
                 )
-    publish("efficiency", rows, _facts(bundle, bodies), out_dir)
+        start = {"first_answer_s": side.start_s, "steps_s": side.steps_s, "memory_mb": side.replica_memory_mb()}
+    publish("efficiency", rows, {**_facts(bundle, bodies), **start}, out_dir)
+    print(start)
 
 
 def _stages(answers: Answers) -> dict[str, float]:
