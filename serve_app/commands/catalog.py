@@ -102,6 +102,8 @@ def _start(wanted: int | None, device: str, address: str | None, report: "Report
 
     if not address:  # a cluster that runs has flags and a token of its own
         prepare_environment()
+        # Ray Data starts its actors in a way that Ray's core reports as an error each time, on standard error.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
 
     num_cores = os.cpu_count() or 1
