@@ -59,7 +59,8 @@ def train_classifiers(
         "weights": {
             name: {"trunk": trunk, "heads": f"classifier-{name}.safetensors"} for name, trunk in trunk_file.items()
         },
-        "training": {"config": asdict(config), "runs": records},
+        # A path tells of the machine it was on, and the record travels with the bundle.
+        "training": {"config": asdict(config) | {"start": Path(config.start).name}, "runs": records},
     }
     path = out_dir / RESULT_FILE
     if worker_rank() == 0:

@@ -107,7 +107,8 @@ def train_detector(
             "ontology": ontology.to_dict(),
             "spec": config.spec.to_dict(),
             "weights": WEIGHTS_FILE,
-            "training": {"config": asdict(config), **sources, **final},
+            # A path tells of the machine it was on, and the record travels with the bundle.
+            "training": {"config": asdict(config) | {"weights": Path(config.weights).name}, **sources, **final},
         }
         path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return path
