@@ -42,6 +42,8 @@ _ENVIRONMENT = {
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.edge:edge_middleware",
     # A replica whose model hangs would be given 35 s to finish what it cannot finish, and keep its GPU for as long.
     "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
+    # Serve misses a dead proxy only after three checks, and checks every 10 s: nobody was answered for 27 s.
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
     # Serve gives its proxy 5 s to start, then kills it and gives up; a busy machine may need longer.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     # Ray would hide the GPUs from replicas that hold no share of one, and warn that it will stop doing so.

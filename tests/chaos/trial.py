@@ -11,6 +11,7 @@ import numpy as np
 
 from serve_app.loadtest import NO_ANSWER, TIMEOUT, LoadPhoto, Record, open_loop
 
+_AFTER_S = 5.0  # from the last fault to what counts as after it
 REFUSALS = ("overloaded", "detector_unavailable", "rate_limited")
 """Answers that say clearly: not now."""
 
@@ -69,7 +70,7 @@ class Trial:
         """A row of the table; `HEAD` says what stands in it."""
         first, last = self.faults_s[0], self.faults_s[-1]
         codes = ", ".join(f"{code} {count}" for code, count in self.by_code.most_common())
-        times = (self.p99_s(0, first), self.p99_s(first, last + 10), self.p99_s(last + 10, 1e9))
+        times = (self.p99_s(0, first), self.p99_s(first, last + _AFTER_S), self.p99_s(last + _AFTER_S, 1e9))
         return (
             f"| {self.name} | {len(self.records)} | {codes} | {self.num_lost} | {self.num_duplicated} | "
             f"{self.first_good_s:.1f} | {' / '.join(f'{time_s:.2f}' for time_s in times)} |"
