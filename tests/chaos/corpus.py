@@ -52,6 +52,7 @@ def _photos() -> list[bytes]:
     gradient = Image.linear_gradient("L").resize((48, 64))
     colour = Image.merge("RGB", (gradient, gradient.rotate(90, expand=False), gradient.rotate(180)))
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = profile[:24] + bytes(12) + profile[36:]  # without the second in which it was made
     exif = Image.Exif()
     exif[0x0112] = 6
     alpha = colour.copy()
