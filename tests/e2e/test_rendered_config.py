@@ -36,7 +36,7 @@ def overlay(request: pytest.FixtureRequest) -> Iterator[str]:
 
     temp_dir = tempfile.mkdtemp(prefix="tagger-", dir="/tmp")  # sockets need short paths
     own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 200 * 2**20}
-    cluster = Cluster(initialize_head=True, head_node_args={**own, "num_cpus": 0, "_temp_dir": temp_dir})
+    cluster = Cluster(initialize_head=True, head_node_args={**own, "num_cpus": 0, "temp_dir": temp_dir})
     try:
         for node in NODES[request.param]:
             cluster.add_node(object_store_memory=own["object_store_memory"], **node)
