@@ -3,6 +3,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from serve_app.cli import app
@@ -35,7 +36,7 @@ def metrics_url() -> Iterator[str]:
 
 
 def test_one_view_names_deployments_outcomes_and_tags(metrics_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.setattr("serve_app.commands.top.out", Console(width=140))
     done = CliRunner().invoke(app, ["top", metrics_url, "--once", "--interval", "0.2"])
     assert done.exit_code == 0, done.output
     for said in ("requests per second", "router", "unhealthy", "1 of 2", "overloaded", "colour red", "≤ 4"):
