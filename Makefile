@@ -27,7 +27,7 @@ lint: install  ## format check, lint, types
 	@$(BIN)/mypy --strict serve_app models
 
 test: lint  ## the gate: lint, quick tests, then the tests on a real Ray instance
-	@$(BIN)/pytest -q
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2  # one torch thread a process: more fight over the cores
 	@$(BIN)/pytest -q -m cluster
 
 chaos: install  ## faults under load and 10,000 hostile requests on a real Ray instance (20 minutes)
