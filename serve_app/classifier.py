@@ -1,7 +1,6 @@
 """The classifier deployment of one category: batches the crops of many requests into one model."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from itertools import islice
 from typing import Protocol
 
@@ -11,9 +10,7 @@ from numpy.typing import NDArray
 from models.images import PADDING_GREY
 from models.types import AttributeScores
 from serve_app.batching import Batcher
-from serve_app.metrics import BUNDLE, MODEL_METRICS, Meter, RayMeter
-from serve_app.other_bundles import ModelSource, OtherBundles
-from serve_app.tracing import Tracing
+from serve_app.replica import ModelReplica
 
 
 class ClassifierModel(Protocol):
@@ -23,47 +20,13 @@ class ClassifierModel(Protocol):
         """Scores of each of (N, S, S, 3) uint8 crops."""
 
 
-class ClassifierDeployment:
-    """One replica of the classifier of a category.
+class ClassifierDeployment(ModelReplica[ClassifierModel]):
+    """One replica of the classifier of a category; batches are counted in crops."""
 
-    Args:
-        load_model: loads the model; called once, here in the replica.
-        size_px: side of the crops.
-        max_batch: crops that the model takes at once.
-        stall_limit_s: a batch that computes longer marks the replica unhealthy.
-        meter: records batches; None for Ray's.
-        make_tracing: makes what traces calls; called once, here in the replica.
-        source: the bundle that the model is of, and what loads another's.
-    """
-
-    def __init__(
-        self,
-        load_model: Callable[[], ClassifierModel],
-        size_px: int,
-        max_batch: int,
-        stall_limit_s: float,
-        meter: Meter | None = None,
-        make_tracing: Callable[[], Tracing] = Tracing,
-        source: ModelSource[ClassifierModel] | None = None,
-    ) -> None:
-        self._model = load_model()
-        self._max_batch = max_batch
-        self._stall_limit_s = stall_limit_s
-        self._tracing = make_tracing()
-        meter = meter or RayMeter(MODEL_METRICS)
-
-        def of_other(bundle: str) -> ClassifierDeployment:
-            assert source is not None
-            load = partial(source.load, bundle)
-            return ClassifierDeployment(load, size_px, max_batch, stall_limit_s, meter, make_tracing)
-
-        self._others = OtherBundles(source.bundle if source else "", of_other)
-        self._source, self._meter = source, meter
+    def _warm_batcher(self, size_px: int) -> Batcher[NDArray[np.uint8], tuple[AttributeScores, ...]]:
         probe = np.full((1, size_px, size_px, 3), PADDING_GREY, dtype=np.uint8)
         self._run([probe])
-        self._batcher: Batcher[NDArray[np.uint8], tuple[AttributeScores, ...]] = Batcher(
-            self._run, max_batch, size_of=len, probe=probe, meter=meter
-        )
+        return Batcher(self._run, self._max_batch, size_of=len, probe=probe, meter=self._meter)
 
     async def classify(
         self, crops: NDArray[np.uint8], budget_s: float, trace: str | None = None, bundle: str | None = None
@@ -85,22 +48,8 @@ class ClassifierDeployment:
         if other is not None:
             return await other.classify(crops, budget_s, trace)
         with self._tracing.call("batch", trace):
-            return await self._batcher.submit(crops, budget_s)
-
-    async def ping(self, bundle: str | None = None) -> None:
-        """Answer, to show that the replica takes calls, once it can answer for the bundle."""
-        await self._others.get(bundle)
-
-    async def check_health(self) -> None:
-        """Raise if the model thread hangs, or fails on what any model can answer."""
-        await self._batcher.check_alive(self._stall_limit_s)
-        if self._source:
-            self._meter.set(BUNDLE, 1, bundle=self._source.label)  # a gauge that is not renewed vanishes after 20 s
-
-    def __del__(self) -> None:
-        if hasattr(self, "_batcher"):  # absent where loading failed
-            self._batcher.abandon()
-            self._tracing.close()
+            scores: tuple[AttributeScores, ...] = await self._batcher.submit(crops, budget_s)
+        return scores
 
     def _run(self, batch: list[NDArray[np.uint8]]) -> list[tuple[AttributeScores, ...]]:
         """All crops of the batch in passes of at most `max_batch`; a photo may bring more than that."""
