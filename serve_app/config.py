@@ -64,6 +64,9 @@ class TaggerArgs(BaseModel):
     jobs_workers: int = Field(
         1, ge=1, description="Processes that tag for jobs with what online traffic leaves; on cuda a GPU each."
     )
+    jobs_keep_days: float = Field(
+        30.0, gt=0, description="Jobs are removed with their results so long after their end."
+    )
     max_image_bytes: int = Field(20 * 2**20, ge=1024, description="Largest accepted image file.")
     max_image_pixels: int = Field(40_000_000, ge=1024, description="Largest accepted width x height.")
     max_decoded_pixels: int = Field(

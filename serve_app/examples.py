@@ -88,6 +88,7 @@ JOB_EXAMPLE = JobResponse(
     rate_per_s=31.2,
     eta_s=4807.7,
     message=None,
+    expires_at=None,
 )
 JOB_PAGE_EXAMPLE = JobPageResponse(
     page=0,

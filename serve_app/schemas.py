@@ -196,6 +196,7 @@ class JobResponse(_Response):
     rate_per_s: float | None = Field(None, description="Photos per second, while it runs.")
     eta_s: float | None = Field(None, description="Seconds until it is done, while it runs.")
     message: str | None = Field(None, description="Why the job failed as a whole.")
+    expires_at: datetime | None = Field(None, description="When an ended job is removed with its results.")
 
 
 class JobListResponse(_Response):

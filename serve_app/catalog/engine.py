@@ -6,19 +6,23 @@ Ray is its number. So a run needs no object store to speak of, and what is done 
 
 import logging
 import os
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from models.errors import ImageUnreadable, TaggingError
 from serve_app.catalog.attempts import Attempts
-from serve_app.catalog.plan import CatalogError, Plan, part_name, parts_done, photos_of, state_of
+from serve_app.catalog.plan import CatalogError, Plan, is_stopped, part_name, parts_done, photos_of, state_of
 from serve_app.catalog.rows import Outcome, write_rows
 from serve_app.catalog.sources import photo_uri, read_photo
 from serve_app.catalog.storage import Folder
-from serve_app.catalog.tagger import CatalogTagger, Read
+from serve_app.catalog.tagger import CatalogTagger, Read, Unwanted
 from serve_app.config import TaggerArgs
 from serve_app.query import TagOptions
+
+_LOOK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,20 @@ class PartWorker:
         self._plan = plan
         self._tagger = tagger
         self._options = TagOptions(plan.options.min_score, category=plan.options.category)
+        self._look_at = 0.0
+        self._is_stopped = False
 
     def do(self, part: int) -> None:
-        """Tag the photos of a part and write their outcomes.
+        """Tag the photos of a part and write their outcomes; neither, once the plan is stopped.
 
         Raises:
             StorageError: if they cannot be written.
         """
+        with suppress(Unwanted):
+            if self._is_wanted():
+                self._do(part)
+
+    def _do(self, part: int) -> None:
         attempts = Attempts(state_of(self._folder), part)
         attempts.begin()
         kind = self._plan.options.rows
@@ -67,7 +78,7 @@ class PartWorker:
         if attempts.is_careful:
             outcomes = [self._tag_alone(attempts, row, photo) for row, photo in enumerate(photos)]
         else:
-            outcomes = self._tagger.tag(photos, self._options)
+            outcomes = self._tagger.tag(photos, self._options, self._is_wanted)
         content = write_rows(kind, part * self._plan.part_photos, names, outcomes)
         self._folder.write(part_name(part), lambda file: file.write(content))
         attempts.end()
@@ -75,17 +86,30 @@ class PartWorker:
     def _tag_alone(self, attempts: Attempts, row: int, photo: str) -> Outcome:
         if not attempts.begin_photo(row):
             return ImageUnreadable("the picture breaks what reads it")
-        (outcome,) = self._tagger.tag([photo], self._options)
+        (outcome,) = self._tagger.tag([photo], self._options, self._is_wanted)
         attempts.end_photo(row)
         return outcome
+
+    def _is_wanted(self) -> bool:
+        """Whether the plan goes on, looked up once in a while: it may lie in a bucket."""
+        if time.monotonic() >= self._look_at:
+            self._is_stopped = is_stopped(self._folder)
+            self._look_at = time.monotonic() + _LOOK_EVERY_S
+        return not self._is_stopped
+
+
+def compute_when_idle() -> None:
+    """Leave the cores to everything else, in this thread and in those that it starts; where the system knows how."""
+    if hasattr(os, "SCHED_IDLE"):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 class _Actor:
     """What Ray Data makes of a PartWorker."""
 
     def __init__(self, folder: Folder, plan: Plan, args: TaggerArgs, read: Read, is_idle_only: bool) -> None:
-        if is_idle_only and hasattr(os, "SCHED_IDLE"):  # threads that begin from here on inherit it
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        if is_idle_only:
+            compute_when_idle()
         tagger = CatalogTagger.load(args, plan.options.bundle.rpartition(" ")[2], read)
         self._worker = PartWorker(folder, plan, tagger)
 
@@ -106,7 +130,7 @@ def run_plan(folder: Folder, plan: Plan, args: TaggerArgs, workers: Workers, rea
         read: fetches a photo; travels to the actors.
 
     Yields:
-        Every part once it is written. Closing the iterator stops the run.
+        Every part once it is written, until the plan is stopped. Closing the iterator stops the run too.
 
     Raises:
         CatalogError: if the run as a whole cannot go on, such as where the output cannot be written.
@@ -128,6 +152,8 @@ def run_plan(folder: Folder, plan: Plan, args: TaggerArgs, workers: Workers, rea
     )
     try:
         for batch in parts.iter_batches(batch_size=None, prefetch_batches=0):
+            if is_stopped(folder):
+                return
             yield from (int(part) for part in batch["part"])
     except (RayError, TaggingError) as exc:
         raise _reason(exc) from exc

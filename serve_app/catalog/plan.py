@@ -2,6 +2,7 @@
 
     DST/_catalog/photos.parquet   names of the photos, a row group for each part
     DST/_catalog/plan.json        everything else; it is written last, so a plan that is there is whole
+    DST/_catalog/stop             once it is there, workers drop what they have in hand
     DST/part-000007.parquet       outcomes of part 7; it appears as a whole, so a part that is there is done
 
 A run that is killed has lost what its unfinished parts had in hand, and nothing else: the next one does exactly the
@@ -25,7 +26,7 @@ from serve_app.catalog.sources import Source, open_source
 from serve_app.catalog.storage import Folder
 
 _STATE = "_catalog"  # readers of Parquet folders skip names that begin so
-_PLAN, _PHOTOS = "plan.json", "photos.parquet"
+_PLAN, _PHOTOS, _STOP = "plan.json", "photos.parquet", "stop"
 _PART = re.compile(r"part-(\d{6,})\.parquet")
 _FORMAT = 1
 _PARTS_WANTED = 100
@@ -164,6 +165,20 @@ def write_plan(folder: Folder, options: CatalogOptions, source: Source, part_pho
 def state_of(folder: Folder) -> Folder:
     """Where a run keeps what is not its output."""
     return folder / _STATE
+
+
+def stop_plan(folder: Folder) -> None:
+    """Have the run end within seconds, wherever its workers are, and never go on.
+
+    Raises:
+        StorageError: if that cannot be written.
+    """
+    state_of(folder).write(_STOP, lambda file: None)
+
+
+def is_stopped(folder: Folder) -> bool:
+    """Whether the run is to end."""
+    return state_of(folder).read(_STOP) is not None
 
 
 def photos_of(folder: Folder, part: int) -> list[str]:

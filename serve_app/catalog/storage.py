@@ -115,6 +115,19 @@ class Folder:
         with suppress(FileNotFoundError):
             fs.rm_file(f"{path}/{name}")
 
+    def remove_all(self) -> None:
+        """Remove the folder with all that is in it; one that is gone already is fine.
+
+        Raises:
+            StorageError: if it cannot be removed.
+        """
+        fs, path = self._place
+        try:
+            with suppress(FileNotFoundError):
+                fs.rm(path, recursive=True)
+        except FAILURES as exc:
+            raise StorageError(f"{self.uri} cannot be removed: {exc}") from exc
+
     def remove_partials(self) -> None:
         """Remove what writers that were killed have left; only while nobody writes."""
         for name in self.names():

@@ -32,6 +32,10 @@ _BATCHES_IN_FLIGHT = 3  # one computes, one waits for it, one is classified
 _METER = NullMeter()
 
 
+class Unwanted(Exception):
+    """Nobody wants the outcomes any more."""
+
+
 class CatalogTagger:
     """Tags lists of photos, one list at a time.
 
@@ -85,26 +89,44 @@ class CatalogTagger:
             raise TaggingError("the bundle was replaced while the run went on; give every bundle an address of its own")
         return cls(args, BundleFacts.of(bundle), detector, bundle.load_classifiers(args.device), read)
 
-    def tag(self, photos: Sequence[str], options: TagOptions) -> list[Outcome]:
-        """Answer or error of each photo, in order; a photo never fails the others."""
-        return self._loop.run(self._tag_all(photos, options))
+    def tag(
+        self, photos: Sequence[str], options: TagOptions, is_wanted: Callable[[], bool] = lambda: True
+    ) -> list[Outcome]:
+        """Answer or error of each photo, in order; a photo never fails the others.
+
+        Args:
+            photos: their addresses.
+            options: how they are answered.
+            is_wanted: asked before each photo.
+
+        Raises:
+            Unwanted: once it says no; what is in hand is dropped.
+        """
+        return self._loop.run(self._tag_all(photos, options, is_wanted))
 
     def close(self) -> None:
         """End the threads."""
         self._loop.close()
         self._threads.shutdown()
 
-    async def _tag_all(self, photos: Sequence[str], options: TagOptions) -> list[Outcome]:
+    async def _tag_all(
+        self, photos: Sequence[str], options: TagOptions, is_wanted: Callable[[], bool]
+    ) -> list[Outcome]:
         outcomes: list[Outcome] = [TaggingError("not reached")] * len(photos)
         waiting = iter(enumerate(photos))
 
         async def work() -> None:
             for at, photo in waiting:
+                if not is_wanted():
+                    raise Unwanted
                 outcomes[at] = await self._tag_one(photo, options)
 
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(_BATCHES_IN_FLIGHT * self._args.detector_max_batch):
-                tasks.create_task(work())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(_BATCHES_IN_FLIGHT * self._args.detector_max_batch):
+                    tasks.create_task(work())
+        except* Unwanted as exc:
+            raise Unwanted from exc
         return outcomes
 
     async def _tag_one(self, photo: str, options: TagOptions) -> Outcome:

@@ -147,6 +147,7 @@ def job_response(job: Job) -> JobResponse:
         rate_per_s=None if job.rate is None else round(job.rate, 2),
         eta_s=None if job.eta_s is None else round(job.eta_s, 1),
         message=job.message,
+        expires_at=None if job.expires_at is None else datetime.fromtimestamp(job.expires_at, UTC),
     )
 
 

@@ -13,19 +13,31 @@ from typing import Any
 
 from models.errors import TaggingError
 from serve_app.catalog import Counts
-from serve_app.catalog.plan import CatalogOptions, Plan, counts_of, part_name, parts_done, read_plan, write_plan
+from serve_app.catalog.plan import (
+    CatalogOptions,
+    Plan,
+    counts_of,
+    part_name,
+    parts_done,
+    read_plan,
+    stop_plan,
+    write_plan,
+)
 from serve_app.catalog.sources import Source
 from serve_app.catalog.storage import Folder, StorageError
+from serve_app.config import TaggerArgs
 from serve_app.errors import Conflict, NotFound, Overloaded
 from serve_app.jobs.store import ENDED, Job, JobSpec, JobStore
 
 RunPlan = Callable[[Folder, Plan, str], Iterator[int]]
-"""(folder, plan, address of the bundle) -> every part once it is written; closing it stops the run."""
+"""(folder, plan, address of the bundle) -> every part once it is written; stopping the plan or closing it ends it."""
 
 MAX_WAITING = 100
 _TRIES = 3
 _PAUSE_S = 5.0
-_PART_PHOTOS = (8, 250)  # a cancelled job ends with the part in hand, and a page of its result is a part
+_DAY_S = 86_400.0
+_LOOK_EVERY_S = 600.0  # for jobs that are to be removed
+_PART_PHOTOS = (8, 250)  # a page of the result is a part
 _PARTS_WANTED = 20
 _log = logging.getLogger("ray.serve")
 
@@ -34,18 +46,17 @@ class JobBook:
     """Everything the service knows about its jobs; safe to call from threads.
 
     Args:
-        folder: keeps them.
+        args: where and how long jobs are kept; the address of the bundle; the score for jobs that name none.
         bundle: label and digest of the bundle that answers new jobs.
-        bundle_uri: where it is.
-        min_score: for jobs that name none.
         run: does a plan.
     """
 
-    def __init__(self, folder: Folder, bundle: str, bundle_uri: str, min_score: float, run: RunPlan) -> None:
-        self._store = JobStore(folder)
+    def __init__(self, args: TaggerArgs, bundle: str, run: RunPlan) -> None:
+        self._store = JobStore(Folder(args.jobs_dir))
         self._bundle = bundle
-        self._bundle_uri = bundle_uri
-        self._min_score = min_score
+        self._bundle_uri = args.bundle_uri
+        self._min_score = args.min_score
+        self._keep_s = args.jobs_keep_days * _DAY_S
         self._run_plan = run
         self._lock = threading.Lock()
         self.changed = threading.Condition(self._lock)
@@ -121,10 +132,13 @@ class JobBook:
             return jobs[begin : begin + limit], len(jobs) > begin + limit
 
     def cancel(self, job_id: str) -> Job:
-        """End a job; the part in hand is finished, results so far stay. An ended job is left as it is."""
+        """End a job within seconds; results so far stay. An ended job is left as it is."""
         with self._lock:
             job = self._get(job_id)
-            return job if job.status in ENDED else self._change(job_id, status="cancelled", rate=None)
+            if job.status not in ENDED:
+                job = self._change(job_id, status="cancelled", rate=None)
+                stop_plan(self._store.output(job_id))  # afterwards, so that no restart takes it for a job to do
+            return job
 
     def page(self, job_id: str, page: int) -> bytes:
         """The Parquet file of a page of the result.
@@ -150,6 +164,8 @@ class JobBook:
 
     def _change(self, job_id: str, **changes: Any) -> Job:
         """Change a job under the lock; only what ends it is written down, the rest follows from its parts."""
+        if changes.get("status") in ENDED:
+            changes["expires_at"] = time.time() + self._keep_s
         job = self._jobs[job_id] = replace(self._jobs[job_id], **changes)
         self.changed.notify_all()
         if job.status in ENDED:
@@ -157,18 +173,33 @@ class JobBook:
         return job
 
     def _work(self) -> None:
-        while (job := self._next()) is not None:
-            self._run(job)
+        while not self._is_stopping:
+            self._remove_old()
+            if (job := self._next()) is not None:
+                self._run(job)
 
     def _next(self) -> Job | None:
-        """The oldest job that waits, waiting for one; None when stopping."""
+        """The oldest job that waits; None if there was none for a while, or when stopping."""
         with self.changed:
-            while not self._is_stopping:
-                for job in self._jobs.values():
-                    if job.status == "queued":
-                        return self._change(job.id, status="running")
-                self.changed.wait()
-            return None
+            self.changed.wait_for(lambda: self._is_stopping or self._oldest() is not None, _LOOK_EVERY_S)
+            job = self._oldest()
+            return None if self._is_stopping or job is None else self._change(job.id, status="running")
+
+    def _oldest(self) -> Job | None:
+        return next((job for job in self._jobs.values() if job.status == "queued"), None)
+
+    def _remove_old(self) -> None:
+        """Remove the jobs that ended long ago; under the lock, since the key of one may be used anew."""
+        with self.changed:
+            for job in [*self._jobs.values()]:
+                if job.expires_at is not None and job.expires_at < time.time():
+                    try:
+                        self._store.remove(job.id)
+                    except StorageError:
+                        _log.exception("job %s cannot be removed; that is tried again later", job.id)
+                    else:
+                        del self._jobs[job.id]
+                        self.changed.notify_all()
 
     def _run(self, job: Job) -> None:
         for left in reversed(range(_TRIES)):

@@ -34,7 +34,7 @@ class JobsDeployment:
             return run_plan(folder, plan, args.model_copy(update={"bundle": bundle_uri}), workers, inputs.read)
 
         self._inputs = inputs
-        self._book = JobBook(Folder(args.jobs_dir), bundle, args.bundle_uri, args.min_score, run or run_on_ray)
+        self._book = JobBook(args, bundle, run or run_on_ray)
         self._book.start()
 
     async def submit(self, manifest: bytes, spec: JobSpec, key: str | None) -> Job:

@@ -51,6 +51,7 @@ class Job:
         counts: what became of the photos that are done.
         message: why it failed.
         rate: photos per second of late; None before there is one.
+        expires_at: seconds since the epoch, when it may be removed; None before it has ended.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Job:
     counts: Counts = field(default_factory=Counts)
     message: str | None = None
     rate: float | None = None
+    expires_at: float | None = None
 
     @property
     def eta_s(self) -> float | None:
@@ -97,6 +99,15 @@ class JobStore:
         counts = {"photos": job.counts.photos, "garments": job.counts.garments, "errors": dict(job.counts.errors)}
         content = json.dumps({**asdict(kept), "counts": counts}).encode()
         (self._folder / job.id).write(_FILE, lambda file: file.write(content))
+
+    def remove(self, job_id: str) -> None:
+        """Remove a job with its results, the results first, so that a kill in between leaves a job to remove.
+
+        Raises:
+            StorageError: if they cannot be removed.
+        """
+        self.output(job_id).remove_all()
+        (self._folder / job_id).remove_all()
 
     def load_all(self) -> list[Job]:
         """Every job that was taken, oldest first."""

@@ -1,10 +1,12 @@
-"""`python -m tests.bench.jobs PHOTOS`: a job over HTTP with the service restarted in its middle, beside online traffic.
+"""`python -m tests.bench.jobs PHOTOS`: a job over HTTP, its service killed midway; and jobs beside online traffic.
 
-The same traffic is offered before the job, during it, after the restart and after its end. In the end every photo of
-the manifest has to be in the result exactly once.
+In each round the same traffic is offered twice, alone and beside a job, which is then cancelled; the order turns from
+round to round. After the rounds a job is left to run, the service is killed with `kill -9` and started again, and in
+the end every photo of the manifest has to be in the result exactly once.
 """
 
 import asyncio
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
+import numpy as np
 import typer
 import yaml
 
@@ -28,12 +31,14 @@ from tests.bench.catalog import fill_shop
 from tests.bench.report import publish
 
 _ENDED = ("succeeded", "failed", "cancelled")
+_SETTLE_S = 10.0  # after a job is cancelled its workers end within seconds
 
 
 def main(
     photos: Annotated[Path, typer.Argument(help="Folder of JPEG files.")],
     count: Annotated[int, typer.Option(help="Photos of the job.")] = 5000,
-    rate: Annotated[str, typer.Option(help="Online traffic in each phase, requests per second x seconds.")] = "2x120",
+    rate: Annotated[str, typer.Option(help="Online traffic of a window, requests per second x seconds.")] = "4x60",
+    rounds: Annotated[int, typer.Option(help="Windows alone and beside a job.")] = 4,
     bundle: Annotated[str, typer.Option(help="Path or URL of the bundle.")] = "demo",
     out: Annotated[Path, typer.Option(help="Where the JSON goes.")] = Path("out/bench"),
 ) -> None:
@@ -52,34 +57,89 @@ def main(
         config_file = Path(directory, "serve.yaml")
         config_file.write_text(yaml.safe_dump(config), encoding="utf-8")
         online = [LoadPhoto(path.read_bytes()) for path in sorted(photos.glob("*.jpg"))[-32:]]
-        with _service(config_file) as url:
-            rows.append({"phase": "before the job", **_traffic(url, rate, online)})
-            manifest = "\n".join(map(str, sorted(shop.iterdir())))
-            text = {"content-type": "text/plain"}
-            taken = httpx.post(f"{url}/v1/jobs?rows=photo", content=manifest, headers=text, timeout=60)
-            path = taken.raise_for_status().headers["location"]
-            _wait(url, path, lambda job: job["num_done"] > 0)
-            rows.append({"phase": "during it", **_traffic(url, rate, online), **_progress(url, path)})
-            _wait(url, path, lambda job: job["num_done"] >= count / 3)
-        with _service(config_file) as url:
-            _wait(url, path, lambda job: job["status"] == "running" and job["num_done"] > count / 3)
-            rows.append({"phase": "after the restart", **_traffic(url, rate, online), **_progress(url, path)})
+        manifest = "\n".join(map(str, sorted(shop.iterdir())))
+        windows: dict[str, list[Record]] = {"alone": [], "beside a job": []}
+        with _service(config_file, signal.SIGKILL) as url:
+            for number in range(rounds):
+                for name in sorted(windows, reverse=bool(number % 2)):
+                    row, records = _window(url, manifest, name != "alone", rate, online, number)
+                    windows[name] += records
+                    rows.append({"window": name, **row})
+            path = _submit(url, manifest)
+            begin = time.monotonic()
+            _wait(url, path, lambda job: job["num_done"] >= count / 2)
+        with _service(config_file, signal.SIGTERM) as url:
+            before = _wait(url, path, lambda job: job["num_done"] > 0)["num_done"]
             job = _wait(url, path, lambda job: job["status"] in _ENDED)
-            rows.append({"phase": "after its end", **_traffic(url, rate, online), **_progress(url, path)})
+            seconds = time.monotonic() - begin
             found = _result(url, path)
     facts = {
         "bundle": loaded.digest,
         "photos": count,
         "status": job["status"],
         "errors": job["errors"],
+        "done when seen after the restart": before,
         "every photo once": found == manifest.split("\n"),
+        "job s, restart included": round(seconds),
+        **_compared(windows),
     }
     publish("jobs", rows, facts, out)
-    print(facts)
+    print({name: value for name, value in facts.items() if name != "bundle"})
+
+
+def _window(
+    url: str, manifest: str, is_beside: bool, rate: str, online: list[LoadPhoto], seed: int
+) -> tuple[dict[str, Any], list[Record]]:
+    """Traffic for a while; beside a job it begins once the job's first part is there."""
+    if not is_beside:
+        records = _traffic(url, rate, online, seed)
+        return _summary(records), records
+    path = _submit(url, manifest)
+    before = _wait(url, path, lambda job: job["num_done"] > 0)["num_done"]
+    records = _traffic(url, rate, online, seed)
+    job = httpx.get(f"{url}{path}", timeout=60).json()
+    if job["status"] != "running":
+        raise RuntimeError("the job was over before the window was; give it more photos")
+    httpx.post(f"{url}{path}/cancel", timeout=60).raise_for_status()
+    time.sleep(_SETTLE_S)
+    return {**_summary(records), "tagged by the job meanwhile": job["num_done"] - before}, records
+
+
+def _compared(windows: dict[str, list[Record]]) -> dict[str, Any]:
+    """Percentiles of both kinds of windows, and how far apart, with the range of 19 of 20 resampled runs."""
+    alone, beside = ([1000 * record.latency_s for record in windows[name]] for name in sorted(windows))
+    if not alone or not beside:
+        return {}
+    facts: dict[str, Any] = {"requests a side": len(alone), "unanswered": _num_unanswered(windows)}
+    rng = np.random.default_rng(0)
+    for percentile in (50, 95, 99):
+        values = [np.percentile(each, percentile) for each in (alone, beside)]
+        ratios = [
+            np.percentile(rng.choice(beside, len(beside)), percentile)
+            / np.percentile(rng.choice(alone, len(alone)), percentile)
+            for _ in range(1000)
+        ]
+        facts[f"p{percentile} ms"] = {
+            "alone": round(values[0], 1),
+            "beside": round(values[1], 1),
+            "ratio": round(values[1] / values[0], 3),
+            "range": [round(float(each), 3) for each in np.percentile(ratios, (2.5, 97.5))],
+        }
+    return facts
+
+
+def _num_unanswered(windows: dict[str, list[Record]]) -> int:
+    return sum(not record.is_answered for records in windows.values() for record in records)
+
+
+def _submit(url: str, manifest: str) -> str:
+    text = {"content-type": "text/plain"}
+    taken = httpx.post(f"{url}/v1/jobs?rows=photo", content=manifest, headers=text, timeout=60)
+    return str(taken.raise_for_status().headers["location"])
 
 
 @contextmanager
-def _service(config: Path) -> Iterator[str]:
+def _service(config: Path, ended_by: signal.Signals) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -92,7 +152,7 @@ def _service(config: Path) -> Iterator[str]:
         try:
             yield url
         finally:
-            process.terminate()
+            process.send_signal(ended_by)
             process.wait()
 
 
@@ -111,16 +171,13 @@ def _wait(url: str, path: str, holds: Callable[[dict[str, Any]], bool]) -> dict[
         time.sleep(0.5)
 
 
-def _traffic(url: str, rate: str, photos: list[LoadPhoto]) -> dict[str, Any]:
-    records: list[Record] = []
-    asyncio.run(open_loop(url, poisson(parse_profile(rate), 0), photos, timeout_s=60, note=records.append))
+def _traffic(url: str, rate: str, photos: list[LoadPhoto], seed: int) -> list[Record]:
+    return asyncio.run(open_loop(url, poisson(parse_profile(rate), seed), photos, timeout_s=60))
+
+
+def _summary(records: list[Record]) -> dict[str, Any]:
     summary = summarize(records)
     return {"requests": len(records), "answered": summary["answered"], **summary["latency_ms"]["corrected"]}
-
-
-def _progress(url: str, path: str) -> dict[str, Any]:
-    job = httpx.get(f"{url}{path}", timeout=60).json()
-    return {"done": job["num_done"], "job photos/s": job.get("rate_per_s", "")}
 
 
 def _result(url: str, path: str) -> list[str]:

@@ -1,6 +1,8 @@
 """The engine without Ray: every photo has exactly one outcome, whatever is broken and whenever it is killed."""
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import pytest
 
 from models.errors import TaggingError
 from models.ontology import load_ontology
-from serve_app.catalog.engine import PartWorker
+from serve_app.catalog import engine
+from serve_app.catalog.engine import PartWorker, compute_when_idle
 from serve_app.catalog.plan import (
     CatalogError,
     CatalogOptions,
@@ -19,6 +22,7 @@ from serve_app.catalog.plan import (
     open_plan,
     part_name,
     parts_done,
+    stop_plan,
 )
 from serve_app.catalog.rows import row_schema
 from serve_app.catalog.sources import read_photo
@@ -147,6 +151,27 @@ def test_a_plan_that_was_not_finished_is_made_anew(shop: Path) -> None:
     assert (folder / "_catalog").names() == ["photos.parquet", "plan.json"]
 
 
+def test_a_stopped_plan_drops_the_part_in_hand_and_all_others(
+    shop: Path, tagger: CatalogTagger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_LOOK_EVERY_S", 0.0)
+    folder, plan = _plan(shop)
+    worker = PartWorker(folder, plan, tagger)
+    worker.do(0)
+    read: list[str] = []
+
+    async def read_and_stop(uri: str, max_bytes: int) -> bytes:
+        read.append(uri)
+        stop_plan(folder)
+        return await read_photo(uri, max_bytes)
+
+    tagger._read = read_and_stop
+    worker.do(1)
+    worker.do(2)
+    assert parts_done(folder) == {0}
+    assert len(read) < PART_PHOTOS
+
+
 class Killed(BaseException):
     """What ends a process; nothing catches it."""
 
@@ -157,11 +182,37 @@ class MortalTagger:
     def __init__(self) -> None:
         self.num_deaths = 0
 
-    def tag(self, photos: Sequence[str], options: TagOptions) -> list[TaggingError]:
+    def tag(self, photos: Sequence[str], options: TagOptions, is_wanted: Callable[[], bool]) -> list[TaggingError]:
         if any(photo.endswith("4.png") for photo in photos):
             self.num_deaths += 1
             raise Killed
         return [TaggingError("no") for _ in photos]
+
+
+def test_any_fsspec_url_is_a_destination(shop: Path, tagger: CatalogTagger) -> None:
+    folder = Folder("memory://tagged")
+    plan = open_plan(folder, _options(shop, rows="photo"), PART_PHOTOS)
+    _do(folder, plan, tagger, {1})
+    _do(folder, open_plan(folder, _options(shop, rows="photo")), tagger, {0, 1, 2})
+    assert folder.names() == ["_catalog", *map(part_name, range(3))]
+    assert sum((counts_of(folder, part) for part in (1, 2)), counts_of(folder, 0)).photos == NUM_PHOTOS
+    folder.remove_all()
+    assert folder.names() == []
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="a scheduling class of Linux")
+def test_what_runs_beside_online_traffic_computes_when_nothing_else_does() -> None:
+    def scheduler() -> int:
+        return os.sched_getscheduler(0)  # of the thread that asks
+
+    def become_idle() -> int:
+        compute_when_idle()
+        with ThreadPoolExecutor(1) as models:
+            return models.submit(scheduler).result()
+
+    with ThreadPoolExecutor(1) as worker:
+        assert worker.submit(become_idle).result() == os.SCHED_IDLE
+    assert scheduler() != os.SCHED_IDLE
 
 
 def test_a_photo_that_kills_its_process_is_found_and_left_out(shop: Path) -> None:

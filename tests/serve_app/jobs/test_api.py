@@ -1,6 +1,7 @@
 """The HTTP interface of jobs over ASGI, around the real book and an engine that tags nothing."""
 
 import io
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,11 @@ import pytest
 from models.errors import TaggingError
 from models.ontology import load_ontology
 from serve_app.api import make_asgi
-from serve_app.catalog.plan import Plan, part_name, photos_of
+from serve_app.catalog.plan import Plan, is_stopped, part_name, photos_of
 from serve_app.catalog.rows import write_rows
 from serve_app.catalog.storage import Folder
 from serve_app.config import TaggerArgs
-from serve_app.jobs.api import Jobs, job_routes
+from serve_app.jobs.api import MAX_PHOTOS, Jobs, job_routes
 from serve_app.jobs.deployment import JobsDeployment
 from tests.fakes import FakeMeter
 
@@ -91,6 +92,14 @@ async def test_a_repeated_key_is_the_same_job(client: httpx.AsyncClient) -> None
     [
         pytest.param("POST", "", {"json": {"photos": []}}, 400, "bad_request", id="no_photos"),
         pytest.param("POST", "", {"json": {"photos": PHOTOS, "url": "x"}}, 400, "bad_request", id="unknown_field"),
+        pytest.param(
+            "POST",
+            "",
+            {"content": b"a\n" * (MAX_PHOTOS + 1), "headers": {"content-type": "text/plain"}},
+            400,
+            "bad_request",
+            id="too_many",
+        ),
         pytest.param("POST", "", {"content": b"{"}, 400, "bad_request", id="no_json"),
         pytest.param("POST", "", {"json": {"photos": ["/etc/passwd"]}}, 400, "bad_request", id="not_allowed"),
         pytest.param("POST", "", {"json": {"photos": [f"{PHOTOS[0]}\n/x"]}}, 400, "bad_request", id="line_break"),
@@ -127,6 +136,38 @@ async def test_wrong_requests_have_their_code(
 ) -> None:
     response = await client.request(method, f"/v1/jobs{path}", **arguments)
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+
+
+async def test_results_are_handed_out_page_by_page(client: httpx.AsyncClient) -> None:
+    photos = [f"{ROOT}/{number}.jpg" for number in range(20)]
+    path = (await client.post("/v1/jobs", json={"photos": photos})).headers["location"]
+    assert (await _ended(client, path))["num_pages"] == 3
+    found, link = [], f"{path}/results"
+    while link:
+        page = await client.get(link)
+        found += [row["photo"] for row in page.json()["rows"]]
+        link = page.links.get("next", {}).get("url", "")
+    assert found == photos
+
+
+async def test_jobs_are_listed_page_by_page_and_cancelled(tmp_path: Path) -> None:
+    def wait_for_the_end(folder: Folder, plan: Plan, bundle_uri: str) -> Iterator[int]:
+        while not is_stopped(folder):
+            time.sleep(0.01)
+        yield from ()
+
+    args = TaggerArgs(jobs_dir=str(tmp_path), jobs_roots=(ROOT,))  # type: ignore[call-arg]
+    client = _client(JobsDeployment(args, "fake@1.0.0 0", wait_for_the_end))
+    ids = [(await client.post("/v1/jobs", json={"photos": PHOTOS})).json()["id"] for _ in range(3)]
+    first = (await client.get("/v1/jobs", params={"limit": 2})).json()
+    rest = (await client.get("/v1/jobs", params={"limit": 2, "after": first["next"]})).json()
+    assert [job["id"] for job in first["jobs"] + rest["jobs"]] == ids[::-1]
+    assert "next" not in rest
+    for job_id in ids:
+        cancelled = (await client.post(f"/v1/jobs/{job_id}/cancel")).json()
+        assert (cancelled["status"], cancelled["num_done"]) == ("cancelled", 0)
+        assert cancelled["expires_at"] > cancelled["created_at"]
+        assert (await client.get(f"/v1/jobs/{job_id}/results")).json()["error"]["code"] == "not_found"
 
 
 async def test_a_service_without_jobs_says_so(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The book of jobs with an engine of its own: order, restarts, cancelling, idempotency."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from models.errors import TaggingError
-from serve_app.catalog.plan import Plan, part_name, parts_done, photos_of
+from serve_app.catalog.plan import Plan, is_stopped, part_name, parts_done, photos_of
 from serve_app.catalog.rows import write_rows
 from serve_app.catalog.storage import Folder
+from serve_app.config import TaggerArgs
 from serve_app.errors import Conflict, NotFound
 from serve_app.jobs import book as book_module
 from serve_app.jobs.book import JobBook
@@ -63,8 +65,11 @@ def open_book(tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(book_module, "_PART_PHOTOS", (4, 4))
     monkeypatch.setattr(book_module, "_PAUSE_S", 0.01)
 
-    def open_one(is_started: bool = True, bundle: str = "fake@1.0.0 0") -> JobBook:
-        book = JobBook(Folder(str(tmp_path)), bundle, f"/bundles/{bundle[:10]}", 0.5, engine)
+    def open_one(is_started: bool = True, bundle: str = "fake@1.0.0 0", keep_days: float = 30) -> JobBook:
+        args = TaggerArgs.model_validate(
+            {"jobs_dir": str(tmp_path), "bundle": f"/bundles/{bundle[:10]}", "jobs_keep_days": keep_days}
+        )
+        book = JobBook(args, bundle, engine)
         books.append(book)
         if is_started:
             book.start()
@@ -91,7 +96,8 @@ def test_a_job_runs_to_its_end_and_hands_out_pages(open_book: Callable[..., JobB
         book.page(job.id, 2)
     engine.allowed.release()
     partly = _wait(book, job, lambda job: job.counts.photos == 4)
-    assert partly.status == "running" and partly.rate is not None and partly.eta_s is not None
+    assert partly.status == "running" and partly.rate is not None
+    assert partly.eta_s == pytest.approx(6 / partly.rate), "six photos are left"
     for _ in range(2):
         engine.allowed.release()
     ended = _wait(book, job, lambda job: job.status in ENDED)
@@ -131,12 +137,15 @@ def test_the_same_key_is_the_same_job_and_another_request_with_it_is_refused(ope
     assert again.submit(PHOTOS, JobSpec(), None).id != job.id
 
 
-def test_a_cancelled_job_stays_so_and_the_next_one_runs(open_book: Callable[..., JobBook], engine: Engine) -> None:
+def test_a_cancelled_job_stays_so_and_the_next_one_runs(
+    open_book: Callable[..., JobBook], engine: Engine, tmp_path: Path
+) -> None:
     book = open_book()
     first, second = (book.submit(PHOTOS, JobSpec(), key) for key in ("first", "second"))
     engine.allowed.release()
     _wait(book, first, lambda job: job.counts.photos == 4)
     assert book.cancel(first.id).status == "cancelled"
+    assert is_stopped(Folder(str(tmp_path)) / first.id / "out"), "workers elsewhere have to hear of it"
     for _ in range(5):
         engine.allowed.release()
     assert _wait(book, second, lambda job: job.status in ENDED).status == "succeeded"
@@ -164,3 +173,20 @@ def test_jobs_are_listed_from_the_newest_page_by_page(open_book: Callable[..., J
     assert ([job.id for job in rest], has_more) == (ids[1::-1], False)
     with pytest.raises(NotFound):
         book.recent(3, "0" * 32)
+
+
+def test_jobs_that_ended_long_ago_are_removed_and_their_key_is_free(
+    open_book: Callable[..., JobBook], engine: Engine, tmp_path: Path
+) -> None:
+    book = open_book(keep_days=1e-9)
+    first, second = (book.submit(PHOTOS, JobSpec(), key) for key in ("first", "second"))
+    for _ in range(4):
+        engine.allowed.release()
+    with book.changed:
+        assert book.changed.wait_for(lambda: first.id not in book._jobs, 30)
+    assert [job.id for job in book.recent(9, None)[0]] == [second.id], "what runs is kept"
+    assert [path.name for path in tmp_path.iterdir()] == [second.id]
+    assert book.submit(PHOTOS[:1], JobSpec(), "first").status == "queued"
+    kept = open_book(is_started=False).submit(PHOTOS, JobSpec(), "kept")
+    assert kept.expires_at is None
+    assert open_book(is_started=False).cancel(kept.id).expires_at == pytest.approx(time.time() + 30 * 86_400, abs=60)
