@@ -15,6 +15,8 @@ ACCEPTED_TYPES = ("image/jpeg", "image/png", "image/webp")
 _ALIASES = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_DECODED_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_JPEG_SEGMENTS = frozenset((*range(0xC0, 0xC8), *range(0xC9, 0xD0), *range(0xDA, 0xF0), 0xFE))
+"""Markers with a length behind them; at another, Pillow looks for markers in what follows, and obeys them."""
 _MAX_PROFILE_BYTES = 4 * 2**20
 _OTHER_TYPES = (
     (b"GIF8", "GIF"),
@@ -182,7 +184,10 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         if marker == 0x01 or 0xD0 <= marker <= 0xD7:  # markers without a body
             offset += 2
             continue
-        end = offset + 2 + struct.unpack_from(">H", data, offset + 2)[0]
+        length = struct.unpack_from(">H", data, offset + 2)[0]
+        if marker not in _JPEG_SEGMENTS or length < 2:
+            raise ImageUnreadable("the JPEG picture is broken: a part before its pixels is none that JPEG has")
+        end = offset + 2 + length
         if end >= len(data):
             raise _truncated()
         yield marker, offset, end

@@ -41,24 +41,25 @@ def corpus(count: int, seed: int = 7) -> Iterator[Hostile]:
 
 
 def _deal(rng: Rng) -> Iterator[Hostile]:
-    photos = _photos()
+    files = sample_photos()
     while True:
         for family in (_mutated, _mutated, _mutated, _bomb, _polyglot, _json, _query, _multipart, _path, _header):
-            yield family(rng, photos)
+            yield family(rng, files)
 
 
-def _photos() -> list[bytes]:
-    """Small photos of every kind that is decoded: progressive, palette, 16 bits, alpha, CMYK, profile, orientation."""
+def sample_photos() -> list[bytes]:
+    """Small photos of every kind that is decoded: progressive, palette, 16 bits, alpha, CMYK; profile, EXIF, XMP."""
     gradient = Image.linear_gradient("L").resize((48, 64))
     colour = Image.merge("RGB", (gradient, gradient.rotate(90, expand=False), gradient.rotate(180)))
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     profile = profile[:24] + bytes(12) + profile[36:]  # without the second in which it was made
     exif = Image.Exif()
     exif[0x0112] = 6
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><!ENTITY a "aaaa"></x:xmpmeta>'
     alpha = colour.copy()
     alpha.putalpha(gradient)
     wanted = [
-        (colour, "JPEG", {"icc_profile": profile, "exif": exif}),
+        (colour, "JPEG", {"icc_profile": profile, "exif": exif, "xmp": xmp}),
         (colour, "JPEG", {"progressive": True, "quality": 60}),
         (colour.convert("CMYK"), "JPEG", {}),
         (gradient, "JPEG", {"restart_marker_blocks": 2}),
@@ -66,7 +67,7 @@ def _photos() -> list[bytes]:
         (colour.quantize(16), "PNG", {"transparency": 3}),
         (alpha, "PNG", {"compress_level": 0}),
         (gradient.convert("I;16"), "PNG", {}),
-        (colour, "WEBP", {"icc_profile": profile, "exif": exif.tobytes()}),
+        (colour, "WEBP", {"icc_profile": profile, "exif": exif.tobytes(), "xmp": xmp}),
         (alpha, "WEBP", {"lossless": True}),
         (colour, "WEBP", {"quality": 50}),
     ]
@@ -82,7 +83,7 @@ def _type_of(data: bytes) -> bytes:
     return b"image/jpeg" if data[:2] == b"\xff\xd8" else b"image/png" if data[:1] == b"\x89" else b"image/webp"
 
 
-def _boundaries(data: bytes) -> list[tuple[int, int]]:
+def boundaries(data: bytes) -> list[tuple[int, int]]:
     """(begin, end) of the segments or chunks of a photo, as its own lengths say."""
     found, offset = [], {b"\xff": 2, b"\x89": 8}.get(data[:1], 12)
     while offset + 8 <= len(data):
@@ -102,7 +103,7 @@ def _mutated(rng: Rng, photos: list[bytes]) -> Hostile:
     photo = rng.choice(photos)
     kind, mutant = _type_of(photo), bytearray(photo)
     for _ in range(rng.randint(1, 3)):
-        parts = _boundaries(photo)
+        parts = boundaries(photo)
         begin, end = rng.choice(parts)
         begin, end = min(begin, len(mutant)), min(end, len(mutant))
         match rng.randrange(10):
@@ -150,7 +151,7 @@ def _bomb(rng: Rng, photos: list[bytes]) -> Hostile:
     small = zlib.compress(bytes(4 * (1 + 3 * 4)), 9)
     huge = rng.choice((50_000, 65_535, 2**31 - 1, 2**32 - 1))
     jpeg = bytearray(rng.choice(photos[:2]))
-    at = next(begin for begin, _ in _boundaries(bytes(jpeg)) if jpeg[begin + 1] in (0xC0, 0xC2))
+    at = next(begin for begin, _ in boundaries(bytes(jpeg)) if jpeg[begin + 1] in (0xC0, 0xC2))
     jpeg[at + 5 : at + 9] = struct.pack(">HH", rng.choice((65_500, 65_535, 0)), rng.choice((65_500, 65_535, 1)))
     webp = b"RIFF" + struct.pack("<I", 22) + b"WEBPVP8X" + struct.pack("<I", 10) + bytes(4) + b"\xff" * 6
     bombs: list[tuple[bytes, bytes]] = [

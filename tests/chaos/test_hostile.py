@@ -3,17 +3,18 @@
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import cycle, islice
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from serve_app.loadtest import Record, open_loop, parse_profile, poisson
-from serve_app.schemas import ErrorResponse
+from serve_app.loadtest import Note, Record, open_loop, parse_profile, poisson
 from tests.chaos.corpus import Hostile, corpus
 from tests.chaos.faults import processes
+from tests.chaos.footprint import footprints
 from tests.chaos.service import PHOTOS, Service
 from tests.chaos.trial import Trial
 
@@ -21,10 +22,13 @@ pytestmark = pytest.mark.chaos
 
 COUNT = int(os.environ.get("CHAOS_BODIES", "10000"))
 _CALLERS = 8
+_PER_S = 30.0
+_MOST_GROWTH = 1.10
 _LIMIT_S = 60.0
+Raw = tuple[list[bytes], float]
 _HEAD = b"POST /v1/tag HTTP/1.1\r\nhost: tagger\r\n"
 # (parts sent one after the other, seconds between them); what becomes of each is the server's own to say, but no 5xx.
-_RAW: tuple[tuple[list[bytes], float], ...] = (
+_RAW: tuple[Raw, ...] = (
     ([_HEAD + b"content-length: 100\r\n\r\nxx"], 0),  # fewer bytes than said, then silence
     ([_HEAD + b"content-length: 2\r\n\r\n" + b"x" * 5000], 0),  # more
     ([_HEAD + b"content-length: 5\r\ncontent-length: 6\r\n\r\nxxxxxx"], 0),
@@ -45,54 +49,84 @@ _RAW: tuple[tuple[list[bytes], float], ...] = (
 )  # fmt: skip
 
 
-def test_hostile_requests_are_refused_and_cost_honest_ones_nothing(service: Service) -> None:
+async def test_hostile_requests_are_refused_and_cost_honest_ones_nothing(service: Service) -> None:
+    warming = Stream(service.url, corpus(max(200, COUNT // 10), seed=1))
+    await warming.run()
     replicas = processes("ray::ServeReplica")
-    before = _memory()
-    alone = asyncio.run(_honest(service.url, 20))
-    statuses: Counter[int] = Counter()
-    records: list[Record] = []
-
-    async def everything() -> None:
-        load = asyncio.create_task(_endless_honest(service.url, records))
-        await _send_all(service.url, statuses)
-        await asyncio.gather(*(_send_raw(service.url, parts, pause_s, statuses) for parts, pause_s in _RAW))
-        load.cancel()
-        await asyncio.wait([load])
-
-    asyncio.run(everything())
-    growth = {title: after / before[title] for title, after in _memory().items() if title in before}
-    honest, calm = Trial("among", records, [0.0]), Trial("alone", alone, [0.0])
+    before = footprints()
+    alone = await _honest(service.url)
+    stream = Stream(service.url, corpus(COUNT), _RAW)
+    among = await _beside(service.url, stream)
+    company = await _beside(service.url, Stream(service.url, _harmless(COUNT // 20)))
+    alone += await _honest(service.url)
+    after = footprints()
+    growth = {name: after[name].memory_mb / held.memory_mb for name, held in before.items() if name in after}
     Path("out").mkdir(exist_ok=True)
     Path("out/hostile.md").write_text(
-        f"{sum(statuses.values())} hostile requests: {dict(sorted(statuses.items()))} (0: the connection ended)\n"
-        f"{len(records)} honest ones among them: {dict(honest.by_code)}, p99 {honest.p99_s(0, 1e9):.2f} s; "
-        f"alone {calm.p99_s(0, 1e9):.2f} s\nmemory of processes, after / before: "
-        f"{ ({title: round(share, 2) for title, share in growth.items()}) }\n"
+        f"{stream.statuses.total()} hostile requests, {_PER_S} a second: {dict(sorted(stream.statuses.items()))} "
+        f"(0: the connection ended)\n{_summary('alone', alone)}{_summary('among them', among)}"
+        f"{_summary('among as many harmless ones', company)}memory after / before, and MB before:\n"
+        + "".join(f"{growth[name]:.3f} {before[name].memory_mb:.0f} {name}\n" for name in sorted(growth))
     )
-    assert not [status for status in statuses if status >= 500], statuses
-    assert honest.by_code.keys() <= {"ok"}, honest.by_code
+    assert not [status for status in stream.statuses if status >= 500], stream.statuses
+    assert {record.code for record in among} == {"ok"}
     assert processes("ray::ServeReplica") == replicas, "a replica was replaced"
+    assert not {name: share for name, share in growth.items() if share > _MOST_GROWTH}
     assert httpx.get(f"{service.url}/readyz", timeout=60).status_code == 200
 
 
-async def _honest(url: str, seconds: float) -> list[Record]:
-    return await open_loop(url, list(poisson(parse_profile(f"4x{seconds:g}"))), PHOTOS, keep_bodies=True)
+def _summary(title: str, records: list[Record]) -> str:
+    trial = Trial(title, records, [0.0])
+    return f"{len(records)} honest requests {title}: {dict(trial.by_code)}, p99 {trial.p99_s(0, 1e9):.3f} s\n"
 
 
-async def _endless_honest(url: str, records: list[Record]) -> None:
-    await open_loop(url, list(poisson(parse_profile("4x3600"))), PHOTOS, keep_bodies=True, note=records.append)
+async def _honest(url: str, seconds: float = 30.0, note: Note | None = None) -> list[Record]:
+    return await open_loop(url, list(poisson(parse_profile(f"4x{seconds:g}"))), PHOTOS, note=note)
 
 
-async def _send_all(url: str, statuses: Counter[int]) -> None:
-    hostiles: Iterator[Hostile] = corpus(COUNT, seed=COUNT)
+async def _beside(url: str, stream: "Stream") -> list[Record]:
+    """What becomes of honest requests while a stream lasts."""
+    records: list[Record] = []
+    load = asyncio.create_task(_honest(url, 3600.0, records.append))
+    await stream.run()
+    load.cancel()
+    await asyncio.wait([load])
+    return records
 
-    async def work() -> None:
-        for hostile in hostiles:
-            statuses[await send(url, hostile)] += 1
 
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(_CALLERS):
-            tasks.create_task(work())
+def _harmless(count: int) -> Iterator[Hostile]:
+    return (Hostile("harmless", photo.body, b"image/jpeg") for photo in islice(cycle(PHOTOS), count))
+
+
+class Stream:
+    """Requests by a few callers at a steady rate, and what they were answered; raw ones at any time between."""
+
+    def __init__(self, url: str, requests: Iterator[Hostile], raw: Sequence[Raw] = ()) -> None:
+        self.statuses: Counter[int] = Counter()
+        self._url = url
+        self._requests = requests
+        self._raw = raw
+        self._num_sent = 0
+
+    async def run(self) -> None:
+        """Send them all and wait for the last answer."""
+        begin_s = asyncio.get_running_loop().time()
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(_CALLERS):
+                tasks.create_task(self._work(begin_s))
+            for parts, pause_s in self._raw:
+                tasks.create_task(self._send_raw(parts, pause_s))
+
+    async def _work(self, begin_s: float) -> None:
+        for request in self._requests:
+            due_s = begin_s + self._num_sent / _PER_S
+            self._num_sent += 1
+            await asyncio.sleep(max(0.0, due_s - asyncio.get_running_loop().time()))
+            self.statuses[await send(self._url, request)] += 1
+
+    async def _send_raw(self, parts: list[bytes], pause_s: float) -> None:
+        status, _ = await _exchange(self._url, parts, pause_s)
+        self.statuses[status] += 1
 
 
 async def send(url: str, hostile: Hostile) -> int:
@@ -104,15 +138,7 @@ async def send(url: str, hostile: Hostile) -> int:
     request = hostile.method.encode() + b" " + hostile.path + b" HTTP/1.1\r\n" + head + b"\r\n" + hostile.body
     status, answer = await _exchange(url, [request], 0)
     assert b"Traceback" not in answer and b"/site-packages/" not in answer, hostile
-    if status == 503:  # the queue of honest and hostile ones together: said in our words
-        ErrorResponse.model_validate_json(answer.partition(b"\r\n\r\n")[2])
-        return 0
     return status
-
-
-async def _send_raw(url: str, parts: list[bytes], pause_s: float, statuses: Counter[int]) -> None:
-    status, _ = await _exchange(url, parts, pause_s)
-    statuses[status] += 1
 
 
 async def _exchange(url: str, parts: list[bytes], pause_s: float) -> tuple[int, bytes]:
@@ -126,18 +152,9 @@ async def _exchange(url: str, parts: list[bytes], pause_s: float) -> tuple[int, 
                 writer.write(part)
                 await writer.drain()
                 await asyncio.sleep(pause_s)
-            if not pause_s:
-                answer = await reader.read()
+            answer = await reader.read()
     except (OSError, TimeoutError):
         pass
     finally:
         writer.close()
     return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/1.1 ") else 0, answer
-
-
-def _memory() -> dict[str, float]:
-    """Resident bytes of every process of Serve, by title and id."""
-    pages = {process: Path(f"/proc/{process}/statm").read_text().split()[1] for process in processes("ray::")}
-    return {
-        f"{Path(f'/proc/{process}/comm').read_text().strip()} {process}": float(size) for process, size in pages.items()
-    }

@@ -341,6 +341,17 @@ def test_vendor_data_cannot_hurt(marker: int, body: bytes) -> None:
     assert (decode_image(with_jpeg_segment(JPEG, marker, body)) == decode_image(JPEG)).all()
 
 
+@pytest.mark.parametrize("marker", [0x00, 0x02, 0xC8, 0xD8, 0xF0, 0xFD], ids=hex)
+@pytest.mark.parametrize("length", [0, 1, None], ids=["no_length", "half_a_length", "right_length"])
+def test_vendor_data_cannot_hide_where_pillow_looks_for_markers(marker: int, length: int | None) -> None:
+    """Found by fuzzing: EXIF with sizes beyond the file reached Pillow behind a marker that JPEG does not have."""
+    exif = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x1a\x00\x05\x00\xff\xff\xff\x00\x00\x00\x1a"
+    hidden = b"\xff\xe1" + struct.pack(">H", 2 + len(exif)) + exif
+    size = 2 + len(hidden) if length is None else length
+    with pytest.raises(ImageUnreadable, match="none that JPEG has"):
+        decode_image(JPEG[:2] + bytes((0xFF, marker)) + struct.pack(">H", size) + hidden + JPEG[2:])
+
+
 def test_threads_decode_large_pictures_without_a_warning() -> None:
     large = encode(Image.new("1", (12_000, 9_000)), "PNG")  # Pillow warns from 90 million pixels on
     with warnings.catch_warnings(record=True) as caught, ThreadPoolExecutor(2) as pool:

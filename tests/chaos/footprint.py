@@ -1,0 +1,33 @@
+"""What the processes of a running service hold: memory, open files."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.chaos.faults import processes
+
+_PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Of one process: resident memory, the mapped parts of the object store among it, and open files."""
+
+    memory_mb: float
+    num_files: int
+
+
+def footprints() -> dict[str, Footprint]:
+    """Of all our descendants, by title and id: replicas, proxy, controller, and Ray's own."""
+    found = {}
+    for process in processes(""):
+        folder = Path("/proc", str(process))
+        try:
+            title = folder.joinpath("cmdline").read_text().split("\0")[0].removeprefix("ray::")
+            pages = int(folder.joinpath("statm").read_text().split()[1])
+            found[f"{Path(title).name} {process}"] = Footprint(
+                pages * _PAGE_MB, len(list(folder.joinpath("fd").iterdir()))
+            )
+        except OSError:  # ended meanwhile
+            continue
+    return found
