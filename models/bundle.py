@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from models.classifier import Classifier, ClassifierSpec, InceptionTrunk
     from models.detector import Detector, DetectorSpec
 
+_PIN = "#sha256="
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -163,7 +165,8 @@ def load_bundle(uri: str | Path, cache_dir: Path | None = None, *, check_digests
     """Open a bundle and make sure that it is whole and fits its ontology.
 
     Args:
-        uri: a local directory, or any fsspec URL of one (s3://, gs://, https://, ...).
+        uri: a local directory, or any fsspec URL of one (s3://, gs://, https://, ...); with `#sha256=<digest>` behind
+            it only the bundle of this digest is opened, whatever lies there.
         cache_dir: where remote bundles are kept, a directory for each digest; None for the user's cache.
         check_digests: read every file in full; without it sizes and shapes are compared all the same.
 
@@ -171,13 +174,17 @@ def load_bundle(uri: str | Path, cache_dir: Path | None = None, *, check_digests
         BundleError: saying what is wrong and what to do.
         OntologyError: if its ontology contradicts itself.
     """
-    directory = _local_directory(str(uri), cache_dir)
+    location, _, wanted = str(uri).partition(_PIN)
+    directory = _local_directory(location, cache_dir)
     manifest = bundle_files.parse_manifest(bundle_files.read_manifest_text(directory))
+    digest = bundle_files.manifest_digest(manifest)
+    if _PIN in str(uri) and digest != wanted.lower():
+        raise BundleError("the bundle is not the one whose digest its address names; compare both", digest)
     ontology = Ontology.from_dict(manifest["ontology"])
     for name, facts in manifest["files"].items():
         bundle_files.check_file(directory, name, facts, check_digest=check_digests)
     bundle_files.check_weights_fit(directory, manifest, ontology)
-    bundle = Bundle(directory, bundle_files.manifest_digest(manifest), manifest, ontology)
+    bundle = Bundle(directory, digest, manifest, ontology)
     _check_numbers(bundle)
     return bundle
 

@@ -226,6 +226,19 @@ def test_a_url_is_fetched_once_and_checked(bundle_dir: Path, tmp_path: Path) -> 
         load_bundle("memory://shop/tiny", tmp_path / "cache")
 
 
+def test_an_address_with_a_digest_opens_that_bundle_alone(bundle_dir: Path) -> None:
+    digest = load_bundle(bundle_dir).digest
+    for address in (str(bundle_dir), f"file://{bundle_dir}"):
+        assert load_bundle(f"{address}#sha256={digest}").digest == digest
+    manifest = json.loads((bundle_dir / "bundle.json").read_text())
+    manifest["classifiers"]["thresholds"] = {"top": {"colour": 0.9}}  # whole in itself, and somebody else's
+    (bundle_dir / "bundle.json").write_text(json.dumps(manifest))
+    assert load_bundle(bundle_dir).digest != digest
+    for wanted in (digest, ""):
+        with pytest.raises(BundleError, match="not the one whose digest"):
+            load_bundle(f"{bundle_dir}#sha256={wanted}")
+
+
 def test_opening_loads_no_torch(bundle_dir: Path) -> None:
     program = (
         "import sys; from models.bundle import load_bundle; load_bundle(sys.argv[1]); print('torch' in sys.modules)"
