@@ -13,18 +13,24 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from serve_app.loadtest import Record, open_loop, parse_profile, poisson
+from serve_app.loadtest import LoadPhoto, Record, open_loop, parse_profile, poisson
 from tests.chaos.corpus import corpus
-from tests.chaos.faults import processes
-from tests.chaos.service import PHOTOS, Service, painted_service
+from tests.chaos.footprint import footprints
+from tests.chaos.service import Service, painted_service
 from tests.chaos.test_hostile import send
+from tests.e2e.painted import NOTHING, ONE_SKIRT, THREE_DRESSES
+from tests.fakes import photo_bytes
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "1800"))
 _SAMPLE_S = 10.0
 _WARM_UP = 1 / 3  # of the run: caches, arenas and thread pools fill
 _CYCLE = "2x20,6x20,10x20"
 _FAILS_EVERY = (0, 0, 50)
-_PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
+_PHOTOS = [
+    LoadPhoto(photo_bytes(image_hw, colour))
+    for image_hw in ((300, 400), (1200, 900), (2000, 1500))
+    for colour in (THREE_DRESSES, ONE_SKIRT, NOTHING)
+]
 
 
 @dataclass
@@ -40,12 +46,10 @@ class Samples:
         """Add one reading; a process that was not there at the first reading is left out."""
         is_first = not self.times_s
         self.times_s.append(now_s)
-        for process in processes("ray::"):
-            name = f"{Path(f'/proc/{process}/cmdline').read_text().split(chr(0))[0].removeprefix('ray::')} {process}"
+        for name, held in footprints().items():
             if is_first or name in self.memory_mb:
-                pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-                self.memory_mb.setdefault(name, []).append(round(pages * _PAGE_MB, 2))
-                self.files.setdefault(name, []).append(len(list(Path(f"/proc/{process}/fd").iterdir())))
+                self.memory_mb.setdefault(name, []).append(round(held.memory_mb, 2))
+                self.files.setdefault(name, []).append(held.num_files)
         lines = httpx.get(metrics_url, timeout=30).text.splitlines()
         self.series.append(sum(not line.startswith("#") for line in lines))
 
@@ -70,7 +74,7 @@ async def soak(service: Service) -> tuple[Samples, list[Record], Counter[int]]:
     async def load() -> None:
         cycle = parse_profile(_CYCLE)
         arrivals_s = poisson(cycle * max(1, int(SECONDS / sum(phase.duration_s for phase in cycle))))
-        await open_loop(service.url, arrivals_s, PHOTOS, note=records.append)
+        await open_loop(service.url, arrivals_s, _PHOTOS, note=records.append)
 
     async def hostile() -> None:
         for request in corpus(10**9, seed=1):
@@ -126,6 +130,7 @@ def main() -> None:
         "requests": dict(codes),
         "hostile": {str(status): count for status, count in sorted(statuses.items())},
         "slope_percent_per_10_min": samples.slopes(),
+        "ended": [name for name, sizes in samples.memory_mb.items() if len(sizes) < len(samples.times_s)],
         "series": [samples.series[0], samples.series[len(samples.series) // 3], samples.series[-1]],
         "files": {name: [counts[0], max(counts), counts[-1]] for name, counts in samples.files.items()},
     }

@@ -25,6 +25,7 @@ BUSY_TROUSERS = (80, 20, 160)
 KILLS_CLASSIFIER = (10, 10, 250)
 BREAKS_CLASSIFIER = (10, 250, 250)
 BREAKS_DETECTOR = (250, 10, 250)
+_HARMFUL = (SLOW_SKIRT, BUSY_DRESS, BUSY_TROUSERS, KILLS_CLASSIFIER, BREAKS_CLASSIFIER, BREAKS_DETECTOR)
 
 BATCH_S = 0.05
 BUSY_S = 0.6
@@ -53,11 +54,17 @@ def extended_ontology() -> Ontology:
 
 
 def _colour(picture: NDArray[np.uint8]) -> tuple[int, int, int]:
-    """The known colour nearest to the middle of a picture."""
+    """The known colour nearest to the middle of a picture; one that does harm has to be met exactly.
+
+    Hostile photos have all colours, and shall not give orders by chance.
+    """
     height, width = picture.shape[:2]
     middle = picture[height // 2, width // 2].astype(int)
-    known = (*_CATEGORIES_BY_COLOUR, KILLS_CLASSIFIER, BREAKS_CLASSIFIER, BREAKS_DETECTOR)
-    return min(known, key=lambda colour: int(np.abs(middle - colour).sum()))
+    for colour in _HARMFUL:
+        if tuple(middle) == colour:
+            return colour
+    harmless = _CATEGORIES_BY_COLOUR.keys() - set(_HARMFUL)
+    return min(harmless, key=lambda colour: int(np.abs(middle - colour).sum()))
 
 
 SECOND_BUNDLE = "/nowhere/second"
