@@ -49,7 +49,7 @@ def load_profiles(location: str, ontology: Ontology) -> dict[str, Vocabulary]:
     """The profiles of a folder: each `<name>.yaml` in it.
 
     Args:
-        location: a path or fsspec URL of the folder; empty: there are none.
+        location: a path or fsspec URL of the folder, or of one profile; empty: there are none.
         ontology: has to know every name.
 
     Raises:

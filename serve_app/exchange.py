@@ -122,7 +122,7 @@ class Wire:
         """Read the photo if it is a file, then ask about it; `build` is httpx's own `build_request`."""
         content = photo if isinstance(photo, bytes) else (yield from _file(Path(photo)))
         headers = {"content-type": _content_type(content)}
-        params = _params(query)
+        params = query_params(query)
         return (
             yield from self.ask(
                 lambda: build("POST", "/v1/tag", content=content, params=params, headers=headers), TagResponse
@@ -142,7 +142,7 @@ class Wire:
             except TaggerClientError as exc:
                 outcomes[index] = exc
         if files:
-            parts, params = list(files.values()), _params(query)
+            parts, params = list(files.values()), query_params(query)
             answer = yield from self.ask(
                 lambda: build("POST", "/v1/tag/batch", files=parts, params=params), BatchResponse
             )
@@ -209,7 +209,8 @@ def _content_type(content: bytes) -> str:
     return "application/octet-stream"
 
 
-def _params(query: TagQuery) -> dict[str, str]:
+def query_params(query: TagQuery) -> dict[str, str]:
+    """The query as it stands in an address."""
     items = ((name, value) for name, value in query.items() if value is not None)
     return {name: ",".join(value) if isinstance(value, list | tuple) else str(value) for name, value in items}
 

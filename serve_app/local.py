@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self
+from typing import Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,10 @@ from serve_app.answer import Answerer
 from serve_app.bundle_facts import BundleFacts
 from serve_app.compose import Composer
 from serve_app.config import TaggerArgs
+from serve_app.exchange import TagQuery, query_params
 from serve_app.metrics import NullMeter
-from serve_app.query import TagOptions
+from serve_app.naming import Names
+from serve_app.query import parse_query
 from serve_app.schemas import TagResponse
 
 _NO_DEADLINE_S = 3600.0  # a person waits for the answer; nobody else queues
@@ -29,11 +31,13 @@ class LocalTagger:
     Args:
         bundle: path or fsspec URL, or `demo`.
         device: cpu or cuda.
+        profiles: path or fsspec URL of a renaming profile or a folder of them; empty: there are none.
     """
 
-    def __init__(self, bundle: str, device: str) -> None:
+    def __init__(self, bundle: str, device: str, profiles: str = "") -> None:
         self._args = TaggerArgs(
             bundle=bundle,
+            profiles=profiles,
             device=device,
             request_deadline_s=_NO_DEADLINE_S,
             detect_deadline_s=_NO_DEADLINE_S,
@@ -41,6 +45,8 @@ class LocalTagger:
         )
         loaded = load_bundle(self._args.bundle_uri)
         facts = BundleFacts.of(loaded)
+        self._ontology = loaded.ontology
+        self._names = Names.load(self._args.profiles_uri, loaded.ontology)
         self._detector = loaded.load_detector(device)
         self._threads = ThreadPoolExecutor(1)
         classifiers = {name: loaded.load_classifier(name, device) for name in loaded.ontology.category_names}
@@ -54,15 +60,17 @@ class LocalTagger:
         )
         self._answerer = Answerer(facts, self._args.min_several_score, self._args.low_confidence_score, NullMeter())
 
-    def tag(self, photo: Path, min_score: float | None = None, category: str | None = None) -> TagResponse:
-        """Tag one photo file.
+    def tag(self, photo: Path, **query: Unpack[TagQuery]) -> TagResponse:
+        """Tag one photo file; the query is that of the service.
 
         Raises:
+            BadRequest: if the query does not fit the bundle.
             InputError: if the photo cannot be used.
             OSError: if it cannot be read.
         """
         data = photo.read_bytes()
-        options = TagOptions(self._args.min_score if min_score is None else min_score, category=category)
+        pairs = list(query_params(query).items())
+        options = parse_query(pairs, self._ontology, self._args.min_score, self._names)
         tagged = asyncio.run(self._composer.tag(lambda: (data, None), options))
         return self._answerer.response(tagged, options, request_id=photo.name)
 

@@ -6,8 +6,8 @@ from serve_app.naming import Names, Naming
 from serve_app.schemas import AttributeResponse, CategoryResponse, LabelsResponse, OntologyResponse
 
 
-def ontology_response(ontology: Ontology, names: Names) -> OntologyResponse:
-    """Categories, attributes and values by the ontology's names, and what people call them."""
+def ontology_response(ontology: Ontology, names: Names, *, takes_feedback: bool) -> OntologyResponse:
+    """Categories, attributes and values, what people call them, and whether they may be corrected."""
     return OntologyResponse(
         name=ontology.name,
         version=ontology.version,
@@ -28,6 +28,7 @@ def ontology_response(ontology: Ontology, names: Names) -> OntologyResponse:
             name: _labels(ontology, vocabulary, Naming(profile=vocabulary))
             for name, vocabulary in names.profiles.items()
         },
+        takes_feedback=takes_feedback,
     )
 
 

@@ -260,6 +260,7 @@ class OntologyResponse(_Response):
     categories: dict[str, CategoryResponse]
     languages: dict[str, LabelsResponse] = Field(default={}, description="By what `lang` takes.")
     profiles: dict[str, LabelsResponse] = Field(default={}, description="By what `profile` takes.")
+    takes_feedback: bool = Field(False, description="Whether POST /v1/feedback keeps corrections of its names.")
 
 
 class HealthResponse(_Response):

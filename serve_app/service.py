@@ -87,7 +87,7 @@ class TaggingService:
 
     def ontology(self) -> OntologyResponse:
         """Categories, attributes and values of the bundle, and their names for people."""
-        return ontology_response(self._bundle.ontology, self._names)
+        return ontology_response(self._bundle.ontology, self._names, takes_feedback=bool(self._args.feedback))
 
     def bundle(self) -> BundleResponse:
         """Name, version and digest of the bundle."""

@@ -25,7 +25,13 @@ SECURITY_HEADERS = {
 }
 
 # Spelt out: what `mimetypes` answers depends on the machine, and a wrong type with nosniff is a dead page.
-_MEDIA_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+_MEDIA_TYPES = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+    ".jpg": "image/jpeg",
+}
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 

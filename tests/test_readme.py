@@ -15,6 +15,7 @@ from serve_app.query import PARAMETERS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+FEATURES = (ROOT / "docs" / "features.md").read_text(encoding="utf-8")
 
 
 def _first_cells(heading: str) -> set[str]:
@@ -61,3 +62,13 @@ def test_links_lead_somewhere(link: str) -> None:
 def test_the_demo_bundle_is_the_one_described() -> None:
     bundle = load_bundle(TaggerArgs().bundle_uri)
     assert bundle.digest[:12] in README
+
+
+def test_every_feature_that_we_claim_is_held_by_tests_that_exist() -> None:
+    rows = [line.split("|")[1:-1] for line in FEATURES.splitlines() if line.startswith("| ")]
+    claimed = {row[0].strip() for row in rows if row[1].strip().startswith("●")}
+    tests_by_feature = {row[0].strip(): re.findall(r"`(tests/[^`]+)`", row[-1]) for row in rows}
+    assert len(claimed) > 15
+    assert [feature for feature in claimed if not tests_by_feature[feature]] == []
+    for path, name in (test.split("::") for tests in tests_by_feature.values() for test in tests):
+        assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), name

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from rich.markup import escape
@@ -30,16 +30,18 @@ def tag(
     device: Annotated[str, typer.Option(help="cpu or cuda, where the models are loaded here.")] = "cpu",
     min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Drop detections below it.")] = None,
     category: Annotated[str | None, typer.Option(help="The whole photo shows this category: skip detection.")] = None,
+    lang: Annotated[str | None, typer.Option(help="Names for people in this language: en, de or fr.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="Renaming profile: its name at the service, or its file where none is asked.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line: file, and answer or error.")] = False,
     draw: Annotated[Path | None, typer.Option(help="Write pictures with boxes and tags into this folder.")] = None,
 ) -> None:
     """Tag photos. Exit status 1 if any photo could not be tagged."""
     paths = [path for given in photos for path in _expanded(given)]
-    outcomes = (
-        _from_service(paths, url, api_key, min_score, category)
-        if url
-        else _here(paths, bundle, device, min_score, category)
-    )
+    asked = {"min_score": min_score, "category": category, "lang": lang, "profile": profile}
+    query = cast(TagQuery, {name: value for name, value in asked.items() if value is not None})
+    outcomes = _from_service(paths, url, api_key, query) if url else _here(paths, bundle, device, query)
     failures = 0
     for path, outcome in outcomes:
         if isinstance(outcome, TaggingError):
@@ -62,15 +64,18 @@ def response_table(title: str, response: TagResponse) -> Table:
     for column in ("garment", "score", "attributes", "colours"):
         table.add_column(column)
     for garment in response.garments:
-        attributes = "\n".join(_attribute_lines(garment)) or garment.status
-        colours = "\n".join(f"[{colour.hex}]██[/] {colour.name} {colour.share:.0%}" for colour in garment.colours)
-        table.add_row(garment.category, f"{garment.score:.2f}", attributes, colours)
+        attributes = escape("\n".join(_attribute_lines(garment))) or garment.status
+        colours = "\n".join(
+            f"[{colour.hex}]██[/] {escape(colour.label or colour.name)} {colour.share:.0%}"
+            for colour in garment.colours
+        )
+        table.add_row(escape(garment.label or garment.category), f"{garment.score:.2f}", attributes, colours)
     return table
 
 
 def _attribute_lines(garment: Garment) -> list[str]:
     return [
-        f"{name} {', '.join(f'{value.value} {value.score:.2f}' for value in values)}"
+        f"{name} {', '.join(f'{value.label or value.value} {value.score:.2f}' for value in values)}"
         for name, values in garment.attributes.items()
         if values
     ]
@@ -82,31 +87,25 @@ def _expanded(path: Path) -> list[Path]:
     return [path]
 
 
-def _here(
-    paths: list[Path], bundle: str, device: str, min_score: float | None, category: str | None
-) -> Iterator[Outcome]:
+def _here(paths: list[Path], bundle: str, device: str, query: TagQuery) -> Iterator[Outcome]:
     from serve_app.local import LocalTagger
 
+    profiles = query.get("profile", "")
+    if profiles:
+        query["profile"] = Path(profiles).stem
     with err.status("loading the models"):
-        tagger = LocalTagger(bundle, device)
+        tagger = LocalTagger(bundle, device, profiles)
     with tagger:
         for path in paths:
             try:
-                yield path, tagger.tag(path, min_score, category)
+                yield path, tagger.tag(path, **query)
             except OSError as exc:
                 yield path, TaggingError(f"the file cannot be read: {exc.strerror}")
             except TaggingError as exc:
                 yield path, exc
 
 
-def _from_service(
-    paths: list[Path], url: str, api_key: str | None, min_score: float | None, category: str | None
-) -> Iterator[Outcome]:
-    query: TagQuery = {}
-    if min_score is not None:
-        query["min_score"] = min_score
-    if category is not None:
-        query["category"] = category
+def _from_service(paths: list[Path], url: str, api_key: str | None, query: TagQuery) -> Iterator[Outcome]:
     with TaggerClient(url, api_key=api_key) as client:
         yield from zip(paths, client.tag_many(paths, **query), strict=True)
 
@@ -120,7 +119,7 @@ def _as_dict(outcome: TagResponse | TaggingError) -> dict[str, object]:
 def _draw(path: Path, response: TagResponse, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     notes = [
-        Note(garment.box, (f"{garment.category} {garment.score:.2f}", *_attribute_lines(garment)))
+        Note(garment.box, (f"{garment.label or garment.category} {garment.score:.2f}", *_attribute_lines(garment)))
         for garment in response.garments
     ]
     draw_notes(decode_image(path.read_bytes()), notes).save(directory / f"{path.stem}.png")

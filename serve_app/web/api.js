@@ -28,6 +28,7 @@ const EXPLAINED = {
   deadline_exceeded: ["The answer took too long", "The service is busy. Try again in a moment.", true],
   rate_limited: ["Too many photos at once", "Wait a little and try again.", true],
   overloaded: ["The service is busy", "Try again in a moment.", true],
+  feedback_unavailable: ["The correction cannot be kept now", "Try again in a moment.", true],
   detector_unavailable: ["The service is starting or being repaired", "Try again in a minute.", true],
   internal: ["Something went wrong on our side", "Try again; if it stays, report the number below.", true],
   unreachable: ["The service cannot be reached", "Check the connection and try again.", true],
@@ -49,12 +50,19 @@ function sentence(message) {
   return `${text[0].toUpperCase()}${text.slice(1)}${text.endsWith(".") ? "" : "."} `;
 }
 
-export async function getJson(path) {
+async function ask(path, options = {}) {
   const key = accessKey.get();
-  const response = await fetch(path, { headers: key ? { authorization: `Bearer ${key}` } : {} });
-  if (!response.ok) throw new ServiceError({ code: "not_found", status: response.status });
-  return response.json();
+  const headers = { ...options.headers, ...(key && { authorization: `Bearer ${key}` }) };
+  const response = await fetch(path, { ...options, headers }).catch(() => {
+    throw new ServiceError({ code: "unreachable" });
+  });
+  if (response.ok) return response.json();
+  throw failure(response.status, await response.json().catch(() => null), response.headers.get("Retry-After"));
 }
+
+export const getJson = (path) => ask(path);
+export const postJson = (path, body) =>
+  ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 
 // XMLHttpRequest, because fetch tells nothing about the progress of an upload.
 export function tagPhoto(file, query, { onProgress, signal }) {
@@ -67,7 +75,11 @@ export function tagPhoto(file, query, { onProgress, signal }) {
     if (key) request.setRequestHeader("Authorization", `Bearer ${key}`);
     request.upload.onprogress = (event) => onProgress(event.lengthComputable ? event.loaded / event.total : 0);
     request.upload.onload = () => onProgress(1);
-    request.onload = () => (request.status === 200 && request.response ? resolve(request.response) : reject(failure(request)));
+    request.onload = () => {
+      const { status, response } = request;
+      if (status === 200 && response) resolve(response);
+      else reject(failure(status, response, request.getResponseHeader("Retry-After")));
+    };
     request.onerror = () => reject(new ServiceError({ code: "unreachable" }));
     request.onabort = () => reject(new ServiceError({ code: "aborted" }));
     signal.addEventListener("abort", () => request.abort());
@@ -75,13 +87,13 @@ export function tagPhoto(file, query, { onProgress, signal }) {
   });
 }
 
-function failure(request) {
-  const error = request.response?.error ?? {};
-  const seconds = Number.parseFloat(request.getResponseHeader("Retry-After") ?? "");
+function failure(status, body, retryAfter) {
+  const error = body?.error ?? {};
+  const seconds = Number.parseFloat(retryAfter ?? "");
   return new ServiceError({
-    code: error.code ?? (request.status === 503 ? "overloaded" : "internal"),
+    code: error.code ?? (status === 503 ? "overloaded" : "internal"),
     message: error.message ?? "",
-    status: request.status,
+    status,
     retryAfter: Number.isFinite(seconds) ? seconds : null,
     requestId: error.request_id ?? "",
   });

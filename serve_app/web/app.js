@@ -1,7 +1,10 @@
 // The page: takes photos in, tags two at a time, and filters what is shown without asking again.
 
 import { ServiceError, accessKey, getJson, tagPhoto } from "./api.js";
-import { Card, element, title } from "./card.js";
+import { Card } from "./card.js";
+import { at, chip, element } from "./dom.js";
+import { askWhatIsRight } from "./fix.js";
+import { attributeName, categoryName, choose, language, learn, ontology, title } from "./names.js";
 
 const UPLOADS_AT_ONCE = 2;
 const RETRIES = 3;
@@ -10,7 +13,6 @@ const PAUSE_LIMIT_S = 30;
 const QUERY = { min_score: "0.2", top_k: "5" };
 const HUES = 8;
 
-const at = (id) => document.getElementById(id);
 const cards = [];
 const queue = [];
 const hidden = { categories: new Set(), attributes: new Set() };
@@ -18,27 +20,29 @@ let running = 0;
 let categoryOrder = [];
 
 const announce = (text) => (at("live").textContent = text);
-const threshold = () => Number(at("threshold").value) / 100;
+const passes = ({ score }) => score >= Number(at("threshold").value) / 100;
 
 function hueOf(category) {
   if (!categoryOrder.includes(category)) categoryOrder.push(category);
   return categoryOrder.indexOf(category) % HUES;
 }
 
-function filter(answer) {
-  const passes = (item) => item.score >= threshold();
+// The garments of a photo to show, with the values that pass; what a person corrected passes always.
+function filter({ answer, corrections }) {
   return answer.garments
-    .map((garment, index) => ({ garment, index }))
+    .map((garment, index) => ({ garment, index, corrected: corrections[index] ?? {} }))
     .filter(({ garment }) => passes(garment) && !hidden.categories.has(garment.category))
-    .map((item) => ({
-      ...item,
-      attributes: Object.fromEntries(
-        Object.entries(item.garment.attributes)
-          .filter(([attribute]) => !hidden.attributes.has(attribute))
-          .map(([attribute, values]) => [attribute, values.filter(passes)])
-          .filter(([, values]) => values.length),
-      ),
-    }));
+    .map((item) => ({ ...item, attributes: shownAttributes(item) }));
+}
+
+function shownAttributes({ garment, corrected }) {
+  const shown = Object.entries(garment.attributes).filter(([attribute]) => !hidden.attributes.has(attribute));
+  return Object.fromEntries(
+    shown.map(([attribute, values]) => {
+      const right = corrected[attribute]?.map((value) => ({ value, score: 1 }));
+      return [attribute, right ?? values.filter(passes)];
+    }),
+  );
 }
 
 function refresh() {
@@ -48,10 +52,10 @@ function refresh() {
 }
 
 function countShown() {
-  const answers = cards.map((card) => card.answer).filter(Boolean);
-  const all = answers.reduce((sum, answer) => sum + answer.garments.length, 0);
-  const shown = answers.reduce((sum, answer) => sum + filter(answer).length, 0);
-  at("shown").textContent = all ? `${shown} of ${all} garments` : "";
+  const answered = cards.filter((card) => card.answer);
+  const all = answered.reduce((sum, { answer }) => sum + answer.garments.length, 0);
+  const shown = answered.reduce((sum, card) => sum + filter(card).length, 0);
+  at("shown").textContent = all ? `${shown} of ${all} shown` : "";
 }
 
 // ---- photos in, answers out
@@ -59,12 +63,13 @@ function countShown() {
 function addFiles(files) {
   if (!files.length) return;
   document.body.dataset.state = "filled";
-  const added = [...files].map((file) => new Card(file, { filter, hueOf, announce, onRemove, onRetry: enqueue }));
+  const hooks = { filter, passes, hueOf, announce, onRemove, onRetry: enqueue, onFix: correct };
+  const added = [...files].map((file) => new Card(file, hooks));
   cards.unshift(...added);
   at("photos").prepend(...added.map((card) => card.node));
   for (const card of added) {
     const isOther = card.file.type && !card.file.type.startsWith("image/");
-    if (isOther) card.setError(new ServiceError({ code: "image_type_unsupported" }));
+    if (isOther) card.refuse(new ServiceError({ code: "image_type_unsupported" }));
     else enqueue(card);
   }
 }
@@ -90,17 +95,18 @@ async function tag(card, retries = RETRIES) {
   const onProgress = (share) => card.setState(share < 1 ? "uploading" : "looking", share);
   card.setState("uploading", 0);
   try {
-    const answer = await tagPhoto(card.file, QUERY, { onProgress, signal: card.controller.signal });
+    const query = language ? { ...QUERY, lang: language } : QUERY;
+    const answer = await tagPhoto(card.file, query, { onProgress, signal: card.controller.signal });
     card.setAnswer(answer);
     at("bundle").textContent = answer.bundle;
     countShown();
   } catch (error) {
     if (error.code === "aborted" || card.controller.signal.aborted) return;
-    if ((error.status === 429 || error.status === 503) && error.retryAfter !== null && retries > 0) {
-      await pause(card, Math.min(error.retryAfter, PAUSE_LIMIT_S));
+    if ([429, 503].includes(error.status) && (error.retryAfter ?? Infinity) <= PAUSE_LIMIT_S && retries > 0) {
+      await pause(card, error.retryAfter);
       return tag(card, retries - 1);
     }
-    if (error.status === 401 || error.status === 403) at("key-form").hidden = false;
+    askForKey(error);
     card.setError(error);
   }
 }
@@ -110,6 +116,15 @@ async function pause(card, seconds) {
     card.setState("pausing", left);
     await new Promise((resolve) => setTimeout(resolve, Math.min(left, 1) * 1000));
   }
+}
+
+function correct(card, index, attribute) {
+  const { answer, corrections, file } = card;
+  const garment = answer.garments[index];
+  const answered = attribute === "category" ? [garment.category] : garment.attributes[attribute].filter(passes).map(({ value }) => value);
+  const given = corrections[index]?.[attribute] ?? answered;
+  const onKept = (values) => card.correct(index, attribute, values);
+  askWhatIsRight({ answer, garment, attribute, photo: file.name || undefined, given, onKept });
 }
 
 function onRemove(card) {
@@ -134,7 +149,10 @@ function takePhotos() {
     addFiles(event.target.files);
     event.target.value = "";
   });
-  document.addEventListener("paste", (event) => addFiles(event.clipboardData?.files ?? []));
+  // Browsers call every pasted picture image.png; a correction shall not name a file that is none.
+  const nameless = (file) => new File([file], "", { type: file.type });
+  document.addEventListener("paste", (event) => addFiles([...(event.clipboardData?.files ?? [])].map(nameless)));
+  for (const button of document.querySelectorAll(".examples button")) button.addEventListener("click", takeExample);
   let depth = 0; // dragenter and dragleave come in pairs for every element passed
   const drag = (change) => (event) => {
     event.preventDefault();
@@ -150,50 +168,68 @@ function takePhotos() {
   });
 }
 
-function chips(container, names, hiddenNames) {
+async function takeExample({ currentTarget }) {
+  const { src } = currentTarget.querySelector("img");
+  const blob = await (await fetch(src)).blob();
+  addFiles([new File([blob], src.split("/").pop(), { type: blob.type })]);
+}
+
+function filterChips(container, names, nameOf, hiddenNames) {
+  const toggle = (name) => (isShown) => {
+    if (isShown) hiddenNames.delete(name);
+    else hiddenNames.add(name);
+    refresh();
+  };
   container.replaceChildren(
-    ...names.map((name) => {
-      const box = element("input", { type: "checkbox", value: name, class: "hidden" });
-      box.checked = true;
-      box.addEventListener("change", () => {
-        if (box.checked) hiddenNames.delete(name);
-        else hiddenNames.add(name);
-        refresh();
-      });
-      return element("label", { class: "chip" }, box, title(name));
-    }),
+    ...names.map((name) =>
+      chip(title(nameOf(name)), { value: name, checked: !hiddenNames.has(name), onChange: toggle(name) }),
+    ),
   );
 }
 
+function showFilters() {
+  const attributes = new Set(Object.values(ontology.categories).flatMap((category) => Object.keys(category.attributes)));
+  filterChips(at("categories"), Object.keys(ontology.categories), categoryName, hidden.categories);
+  filterChips(at("attributes"), [...attributes], attributeName, hidden.attributes);
+  refresh();
+}
+
 function showAll() {
-  for (const box of document.querySelectorAll(".chips input")) box.checked = true;
   hidden.categories.clear();
   hidden.attributes.clear();
   at("threshold").value = at("threshold").min;
-  refresh();
+  showFilters();
 }
 
 async function readService() {
   try {
-    const { categories } = await getJson("v1/ontology");
-    categoryOrder = Object.keys(categories);
-    const attributes = new Set(Object.values(categories).flatMap((category) => Object.keys(category.attributes)));
-    chips(at("categories"), categoryOrder, hidden.categories);
-    chips(at("attributes"), [...attributes], hidden.attributes);
-    refresh();
+    learn(await getJson("v1/ontology"));
+    categoryOrder = Object.keys(ontology.categories);
+    const languages = Object.entries(ontology.languages);
+    at("language").replaceChildren(...languages.map(([value, { title }]) => element("option", { value }, title)));
+    at("language").value = language;
+    showFilters();
   } catch (error) {
-    if (error.status === 401 || error.status === 403) at("key-form").hidden = false;
+    askForKey(error);
   }
+}
+
+function askForKey({ code, status }) {
+  if (status !== 401 && status !== 403) return;
+  const isRefused = code === "key_refused";
+  document.querySelector("[for=key]").textContent = isRefused ? "The access key was refused; enter another one" : "This service asks for an access key";
+  at("key-form").hidden = false;
 }
 
 function takeKey() {
   at("key-form").addEventListener("submit", (event) => {
     event.preventDefault();
     accessKey.set(at("key").value.trim());
+    at("key").value = "";
     at("key-form").hidden = true;
     at("file").focus();
     readService();
-    for (const card of cards) if (card.node.dataset.state === "error") enqueue(card);
+    for (const card of cards.filter((card) => card.node.matches("[data-state=error]:not(.small)"))) enqueue(card);
   });
 }
 
@@ -201,5 +237,9 @@ takePhotos();
 takeKey();
 at("threshold").addEventListener("input", refresh);
 at("show-all").addEventListener("click", showAll);
+at("language").addEventListener("change", (event) => {
+  choose(event.target.value);
+  showFilters();
+});
 at("filters").open = matchMedia("(min-width: 60rem)").matches;
 readService();

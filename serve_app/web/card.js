@@ -1,30 +1,20 @@
 // One photo on the page: its picture with boxes, its garments as tabs, and the state it is in.
 
 import { explain } from "./api.js";
+import { copyText, element, percent } from "./dom.js";
+import { garmentParts } from "./garment.js";
+import { categoryName, language, ontology, tagsOf, title } from "./names.js";
 
 let cards = 0;
 
-export const words = (name) => name.replaceAll("_", " ");
-export const title = (name) => words(name).replace(/^./, (letter) => letter.toUpperCase());
-const percent = (score) => `${Math.round(score * 100)} %`;
-
-// element("button", { class: "box", "aria-label": "Dress" }, "text", child, ...)
-export function element(name, attributes = {}, ...children) {
-  const node = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (value === true) node.setAttribute(key, "");
-    else if (value !== false && value != null) node.setAttribute(key, value);
-  }
-  node.append(...children);
-  return node;
-}
-
 export class Card {
-  // filter(answer) -> garments to show, each {garment, attributes}; hueOf(category) -> 0..7
-  constructor(file, { filter, hueOf, onRemove, onRetry, announce }) {
-    Object.assign(this, { file, filter, hueOf, onRetry, announce });
+  // filter(card) -> garments to show, each {garment, index, attributes, corrected}; passes(garment) by its score;
+  // hueOf(category) -> 0..7; onFix(card, index, attribute) asks for a correction
+  constructor(file, { filter, passes, hueOf, onRemove, onRetry, onFix, announce }) {
+    Object.assign(this, { file, filter, passes, hueOf, onRetry, onFix, announce });
     this.id = `photo-${++cards}`;
     this.answer = null;
+    this.corrections = {}; // index of a garment -> attribute -> values
     this.selected = 0; // index into answer.garments
     this.controller = new AbortController();
     this.node = document.getElementById("card").content.firstElementChild.cloneNode(true);
@@ -79,7 +69,7 @@ export class Card {
       });
     };
     copy(".copy-json", () => JSON.stringify(this.answer, null, 2), "JSON");
-    copy(".copy-tags", () => this.answer.tags.join(", "), "Tags");
+    copy(".copy-tags", () => [...new Set(this.filter(this).flatMap(tagTexts))].join(", "), "Tags");
   }
 
   // waiting | uploading (share 0..1) | looking | pausing (seconds)
@@ -95,6 +85,12 @@ export class Card {
     const bar = element("progress", { max: 1, "aria-label": `Progress of ${this.name}`, ...value });
     const lines = Array.from({ length: 6 }, () => element("span", { class: "ghost" }));
     this.body.replaceChildren(element("p", { class: "state" }, text), bar, element("div", { class: "ghosts", "aria-hidden": "true" }, ...lines));
+  }
+
+  // Without asking the service; small from the beginning, since nothing else will come.
+  refuse(error) {
+    this.node.classList.add("small");
+    this.setError(error);
   }
 
   setError(error) {
@@ -121,7 +117,7 @@ export class Card {
     this.node.querySelector(".meta").textContent = meta;
     for (const button of this.node.querySelectorAll(".card-foot button")) button.disabled = false;
     this.render();
-    const found = answer.garments.map((garment) => words(garment.category)).join(", ");
+    const found = answer.garments.map((garment) => categoryName(garment.category)).join(", ");
     this.announce(`${this.name}: ${found || "no garment found"}.`);
   }
 
@@ -129,12 +125,20 @@ export class Card {
   render() {
     if (!this.answer || this.node.dataset.state !== "done") return;
     const focused = document.activeElement?.dataset?.key;
-    const shown = this.filter(this.answer);
+    const scrolled = this.body.querySelector(".garment")?.scrollTop ?? 0;
+    const shown = this.filter(this);
     if (!shown.some((item) => item.index === this.selected)) this.selected = shown[0]?.index ?? 0;
     for (const box of this.frame.querySelectorAll(".box")) box.remove();
     this.frame.append(...shown.map((item) => this.#box(item)));
     this.body.replaceChildren(...(shown.length ? this.#tabs(shown) : [this.#nothing()]));
+    if (shown.length) this.body.querySelector(".garment").scrollTop = scrolled;
     if (focused) this.node.querySelector(`[data-key="${focused}"]`)?.focus({ preventScroll: true });
+  }
+
+  correct(index, attribute, values) {
+    (this.corrections[index] ??= {})[attribute] = values;
+    this.render();
+    this.announce("Correction kept.");
   }
 
   select(index, focusKey) {
@@ -144,29 +148,28 @@ export class Card {
   }
 
   #nothing() {
-    const hidden = this.answer.garments.length > 0;
-    return element(
-      "div",
-      { class: "failure" },
-      element("h3", {}, hidden ? "Nothing passes the filter" : "No garment found"),
-      element("p", {}, hidden
-        ? "Lower the score or choose more garments."
-        : "A photo that shows the whole garment, worn or laid flat, works best."),
-    );
+    const [best] = this.answer.garments;
+    const [heading, hint] = !best
+      ? ["No garment found", "A photo that shows the whole garment, worn or laid flat, works best."]
+      : !this.passes(best)
+        ? ["Only unsure guesses", `The best is ${categoryName(best.category)} with ${percent(best.score)}. Lower the score to see it.`]
+        : ["Nothing passes the filter", "Lower the score or choose more garments."];
+    return element("div", { class: "failure" }, element("h3", {}, heading), element("p", {}, hint));
   }
 
-  #box({ garment, attributes, index }) {
+  #box(item) {
+    const { garment, index } = item;
     const { width, height } = this.answer.image;
     const [x1, y1, x2, y2] = garment.box;
     const isSelected = index === this.selected;
     const key = `${this.id}-box-${index}`;
-    const name = title(garment.category);
-    const tags = Object.values(attributes).flat().slice(0, 5).map(({ value }) => element("span", {}, words(value)));
+    const name = title(categoryName(garment.category));
+    const tags = tagsOf(item).slice(0, 5).map((tag) => element("span", {}, tag));
     const box = element(
       "button",
       {
         type: "button", class: "box", "data-key": key, "data-hue": this.hueOf(garment.category),
-        "aria-pressed": String(isSelected), "aria-label": `${name}, ${percent(garment.score)}, show its attributes`,
+        lang: language, "aria-pressed": String(isSelected), "aria-label": `${name}, ${percent(garment.score)}, show its attributes`,
       },
       element("span", { class: "box-name" }, name),
       element("span", { class: "box-tags" }, ...tags),
@@ -175,8 +178,8 @@ export class Card {
     Object.assign(box.style, {
       left: share(x1, width), top: share(y1, height),
       width: share(x2 - x1, width), height: share(y2 - y1, height),
-      // A small garment lies above a large one, or nobody could point at it.
-      zIndex: String(1 + Math.round(1000 * (1 - ((x2 - x1) * (y2 - y1)) / (width * height)))),
+      // A small garment lies above a large one, or nobody could point at it; the selected one lets the pointer through.
+      zIndex: isSelected ? "1002" : String(1 + Math.round(1000 * (1 - ((x2 - x1) * (y2 - y1)) / (width * height)))),
     });
     box.addEventListener("click", () => this.select(index, key));
     return box;
@@ -193,7 +196,7 @@ export class Card {
           "data-hue": this.hueOf(garment.category), "aria-selected": String(isSelected),
           "aria-controls": panelId, tabindex: isSelected ? 0 : -1,
         },
-        title(garment.category), " ", element("small", {}, percent(garment.score)),
+        title(categoryName(garment.category)), " ", element("small", {}, percent(garment.score)),
       );
       tab.addEventListener("click", () => this.select(index, tab.id));
       return tab;
@@ -201,10 +204,11 @@ export class Card {
     const list = element("div", { class: "tabs", role: "tablist", "aria-label": "Garments" }, ...tabs);
     list.addEventListener("keydown", (event) => this.#moveTab(event, shown));
     const current = shown.find((item) => item.index === this.selected);
+    const onFix = ontology.takes_feedback ? (attribute) => this.onFix(this, current.index, attribute) : null;
     const panel = element(
       "div",
       { class: "garment", role: "tabpanel", id: panelId, tabindex: 0, "aria-labelledby": `${this.id}-tab-${current.index}` },
-      ...garmentParts(current),
+      ...garmentParts(current, onFix),
     );
     return [list, panel];
   }
@@ -219,64 +223,7 @@ export class Card {
   }
 }
 
-function garmentParts({ garment, attributes }) {
-  const parts = [];
-  if (garment.colours?.length) parts.push(palette(garment.colours));
-  if (garment.status !== "ok") {
-    parts.push(element("p", { class: "note" }, "The attributes of this garment could not be read just now. Add the photo again in a moment."));
-  } else if (Object.keys(attributes).length) {
-    parts.push(scoreTable(attributes));
-  } else {
-    parts.push(element("p", { class: "note" }, "No attribute passes the filter. Lower the score or choose more attributes."));
-  }
-  return parts;
-}
-
-function palette(colours) {
-  const strip = element("div", { class: "strip", "aria-hidden": "true" });
-  const names = element("ul", { class: "colours", "aria-label": "Colours" });
-  for (const { name, hex, share } of colours) {
-    const part = element("span");
-    const dot = element("span", { class: "dot", "aria-hidden": "true" });
-    part.style.flexGrow = String(share);
-    part.style.backgroundColor = dot.style.backgroundColor = hex;
-    strip.append(part);
-    names.append(element("li", {}, dot, words(name), " ", element("code", {}, hex), " ", element("small", {}, percent(share))));
-  }
-  return element("div", { class: "palette" }, strip, names);
-}
-
-function scoreTable(attributes) {
-  const table = element("table", { "aria-label": "Attributes and their scores" });
-  for (const [attribute, values] of Object.entries(attributes)) {
-    const group = element("tbody");
-    values.forEach(({ value, score }, at) => {
-      const bar = element("span", { class: "bar", "aria-hidden": "true" }, element("span"));
-      bar.firstElementChild.style.width = percent(score).replace(" ", "");
-      const row = element("tr");
-      if (at === 0) row.append(element("th", { scope: "rowgroup", rowspan: values.length }, title(attribute)));
-      row.append(element("td", {}, words(value)), element("td", { class: "bar-cell" }, bar), element("td", { class: "number" }, percent(score)));
-      group.append(row);
-    });
-    table.append(group);
-  }
-  return table;
-}
-
-async function copyText(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    // Without https there is no clipboard interface: copy a selection instead.
-    const area = element("textarea", { class: "hidden", "aria-hidden": "true" });
-    const before = document.activeElement;
-    area.value = text;
-    document.body.append(area);
-    area.select();
-    const done = document.execCommand("copy");
-    area.remove();
-    before?.focus();
-    return done;
-  }
+// What is copied of a garment: its category and its tags, as corrected.
+function tagTexts(item) {
+  return [categoryName(item.corrected.category?.[0] ?? item.garment.category), ...tagsOf(item)];
 }

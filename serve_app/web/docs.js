@@ -1,13 +1,12 @@
 // Shows openapi.json to people: requests, parameters, answers, errors and bodies.
 
 import { getJson } from "./api.js";
-import { element } from "./card.js";
+import { at, element } from "./dom.js";
 
-const at = (id) => document.getElementById(id);
 const base = new URL("./", location.href).href;
 
 // Texts of the document know one mark: `code`.
-function inline(text) {
+function inline(text = "") {
   return text.split("`").map((part, index) => (index % 2 ? element("code", {}, part) : part));
 }
 
@@ -28,6 +27,7 @@ function kind(schema) {
   if (schema.type === "array") return `list of ${kind(schema.items)}`;
   if (schema.additionalProperties) return `name → ${kind(schema.additionalProperties)}`;
   if (schema.format === "binary") return "image file";
+  if (!schema.type) return "anything";
   const range = schema.maximum !== undefined ? `, ${schema.minimum} to ${schema.maximum}` : "";
   return schema.type + range;
 }
@@ -51,17 +51,20 @@ function operation(verb, path, { summary, parameters = [], requestBody, response
   const parts = [];
   if (requestBody) {
     const bodies = Object.entries(requestBody.content).map(([type, { schema }]) => [type, kind(schema), ""]);
-    parts.push(heading("Body"), element("p", {}, ...inline(requestBody.description)), table("Bodies", bodies));
+    parts.push(heading("Body"), ...paragraphs(requestBody.description ?? ""), table("Bodies", bodies));
   }
   if (parameters.length) {
     const note = (schema) => (schema.type === "array" && !schema.items.const ? " Separate several by commas." : "");
     const rows = parameters.map(({ name, schema, description }) => [name, kind(schema), description + note(schema)]);
-    parts.push(heading("Query, all optional"), table("Query", rows));
+    parts.push(heading("Parameters, optional unless they stand in the path"), table("Parameters", rows));
   }
-  const { 200: answer, ...errors } = responses;
-  const { schema, examples } = answer.content["application/json"];
-  parts.push(heading(`Answer: ${kind(schema)}`), ...Object.values(examples).map(({ value }) => code(value)));
-  parts.push(heading("Errors"), table("Errors", Object.entries(errors).map(([status, { description, headers }]) => [
+  const isAnswer = ([status]) => status.startsWith("2");
+  for (const [status, { content }] of Object.entries(responses).filter(isAnswer)) {
+    const { schema, examples = {} } = content["application/json"];
+    parts.push(heading(`Answer ${status}: ${kind(schema)}`), ...Object.values(examples).map(({ value }) => code(value)));
+  }
+  const errors = Object.entries(responses).filter((response) => !isAnswer(response));
+  parts.push(heading("Errors"), table("Errors", errors.map(([status, { description, headers }]) => [
     status, headers ? Object.keys(headers).join(", ") : "", description,
   ])));
   const title = element("summary", {}, element("span", { class: "verb" }, verb), element("code", {}, path), " ", element("span", { class: "quiet" }, summary));

@@ -7,6 +7,7 @@ import shutil
 import socket
 import threading
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,31 @@ from starlette.requests import Request
 
 from models.errors import ImageTooLarge, ImageUnreadable, TaggingError
 from models.ontology import load_ontology
+from models.vocabulary import load_languages
 from serve_app.api import make_asgi
-from serve_app.errors import KeyMissing, Overloaded
+from serve_app.errors import FeedbackUnavailable, KeyMissing, KeyRefused, Overloaded
 from serve_app.metrics import NullMeter
-from serve_app.openapi import openapi_routes
-from serve_app.schemas import BundleResponse, Colour, Garment, ImageSize, OntologyResponse, TagResponse, Timing, Value
+from serve_app.naming import Names
+from serve_app.ontology_answer import ontology_response
+from serve_app.openapi import openapi_document, openapi_routes
+from serve_app.schemas import (
+    BundleResponse,
+    Colour,
+    FeedbackRequest,
+    Garment,
+    ImageSize,
+    OntologyResponse,
+    TagResponse,
+    Timing,
+    Value,
+)
 from serve_app.web import web_routes
 
 webdriver = pytest.importorskip("selenium.webdriver")
 from selenium.webdriver.common.by import By  # noqa: E402  after the skip
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.remote.webelement import WebElement  # noqa: E402
-from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
@@ -71,12 +85,16 @@ class ScriptedService:
         self.script: list[TaggingError] = []
         self.bodies: list[bytes] = []
         self.keys: list[str | None] = []
+        self.languages: list[str | None] = []
+        self.takes_feedback = True
+        self.corrections: list[Any] = []
         self.num_inside = self.most_inside = 0
 
     async def tag(self, request: Request, request_id: str) -> TagResponse:
         body = await request.body()
         self.bodies.append(body)
         self.keys.append(request.headers.get("authorization"))
+        self.languages.append(request.query_params.get("lang"))
         self.num_inside += 1
         self.most_inside = max(self.most_inside, self.num_inside)
         try:
@@ -88,7 +106,12 @@ class ScriptedService:
             self.num_inside -= 1
 
     def ontology(self) -> OntologyResponse:
-        return OntologyResponse.model_validate(load_ontology().to_dict())
+        return ontology_response(load_ontology(), Names(load_languages()), takes_feedback=self.takes_feedback)
+
+    async def take_feedback(self, request: Request) -> None:
+        if self.script:
+            raise self.script.pop(0)
+        self.corrections.append(await request.json())
 
     def bundle(self) -> BundleResponse:
         return BundleResponse(name="demo", version="1.0.0", digest="0", ontology="garments@1.0", categories=[])
@@ -114,6 +137,7 @@ def _answer(body: bytes, request_id: str) -> TagResponse:
             box=(x1 * width, y1 * height, x2 * width, y2 * height),
             status="ok",
             attributes=attributes[category],
+            needs_review=["hemline"] if category == "skirt" else [],
             probabilities=None,
             colours=[Colour(name="red", hex="#b3282d", share=0.8), Colour(name="white", hex="#f4f1ee", share=0.2)],
         )
@@ -173,6 +197,20 @@ class Page:
 
     def box_names(self) -> list[str]:
         return [box.text.split("\n")[0] for box in self.all(".box")]
+
+    def copied(self, button: str) -> str:
+        """What a button copies."""
+        grant = {"origin": self.url, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+        self.driver.execute_cdp_cmd("Browser.grantPermissions", grant)
+        self.wait(lambda: self.one(button).text.startswith("Copy "))
+        self.one(button).click()
+        self.wait(lambda: self.one(button).text == "Copied")
+        return str(self.js("return navigator.clipboard.readText()"))
+
+    def layout_shifts(self) -> list[Any]:
+        """All since the page was opened, once the last frame was drawn."""
+        drawn = "requestAnimationFrame(() => setTimeout(() => done(window.shifts)))"
+        return list(self.js(f"return new Promise(done => {drawn})"))
 
     def problems(self) -> list[str]:
         """What the console says, but for the browser's own note of a response that is an error."""
@@ -266,7 +304,7 @@ def test_boxes_lie_on_the_garments(
 def test_answer_is_shown_with_bars_and_swatches(page: Page, photos: list[Path]) -> None:
     page.open().add(photos[0])
     page.until("done")
-    assert page.one(".garment table").text.split() == ["Colour", "red", "88", "%", "Neckline", "v", "neck", "91", "%"]
+    assert page.one(".garment table").text.split() == ["Colour", "red", "88", "%", "Neckline", "V-neck", "91", "%"]
     track, bar = page.rect(page.all(".bar")[0]), page.rect(page.all(".bar > span")[0])
     assert (bar[2] - bar[0]) / (track[2] - track[0]) == pytest.approx(0.88, abs=0.02)
     assert (
@@ -289,9 +327,15 @@ def test_filter_works_without_asking_again(page: Page, photos: list[Path], servi
     page.one("#categories .chip:nth-child(3)").click()  # dress
     assert page.box_names() == ["Skirt"]
     page.one("#attributes .chip:nth-child(1)").click()  # colour
-    assert page.one(".garment table").text.split() == ["Hemline", "slit", "35", "%"]
+    assert page.one(".garment table").text.split() == ["Hemline", "slit", "check", "35", "%"]
+    page.js(set_slider, threshold, 50)
+    assert page.one(".garment table").text.split() == ["Hemline", "unsure"]
     page.js(set_slider, threshold, 90)
     assert page.one(".card h3").text == "Nothing passes the filter"
+    page.one("#categories .chip:nth-child(3)").click()
+    page.js(set_slider, threshold, 98)
+    assert page.one(".card h3").text == "Only unsure guesses"
+    assert "The best is dress with 97 %." in page.one(".failure").text
     page.one("#show-all").click()
     assert page.box_names() == ["Dress", "Skirt"]
     assert len(service.bodies) == 1
@@ -306,15 +350,12 @@ def test_nothing_jumps_when_answers_and_errors_come(
     page.open(size).add(*photos[:3])
     page.wait(lambda: service.num_inside == 2)
     page.until("looking", 2)
-    began = page.js(
-        "return new Promise(done => requestAnimationFrame(() => setTimeout(() => done(performance.now()))))"
-    )
     before = [page.rect(part) for part in page.all(".card, .stage, .panel, .frame img")]
     service.gate.set()
     page.until("done", 2)
     page.until("error", 1)
     assert [page.rect(part) for part in page.all(".card, .stage, .panel, .frame img")] == before
-    assert page.js("return window.shifts.filter(([time]) => time > arguments[0])", began) == []
+    assert page.layout_shifts() == []
 
 
 def test_two_uploads_at_a_time_and_photos_arrive_whole(
@@ -374,6 +415,84 @@ def test_key_is_asked_for_and_sent_from_then_on(page: Page, photos: list[Path], 
     page.js("sessionStorage.clear()")
 
 
+def test_a_key_that_is_refused_is_asked_for_again(page: Page, photos: list[Path], service: ScriptedService) -> None:
+    service.script = [KeyMissing("no key"), KeyRefused("unknown")]
+    page.open().add(photos[0])
+    page.until("error")
+    page.one("#key").send_keys("typo", Keys.ENTER)
+    page.wait(lambda: page.one("#key-form label").text == "The access key was refused; enter another one")
+    page.one("#key").send_keys("s3cret", Keys.ENTER)
+    page.until("done")
+    assert service.keys == [None, "Bearer typo", "Bearer s3cret"]
+    page.js("sessionStorage.clear()")
+
+
+def test_names_are_in_the_language_chosen_now_and_next_time(
+    page: Page, photos: list[Path], service: ScriptedService
+) -> None:
+    page.open().add(photos[0])
+    page.until("done")
+    Select(page.one("#language")).select_by_visible_text("Deutsch")
+    assert page.box_names() == ["Kleid", "Rock"]
+    assert page.one(".garment table").text.split() == [
+        "Farbe",
+        "rot",
+        "88",
+        "%",
+        "Ausschnitt",
+        "V-Ausschnitt",
+        "91",
+        "%",
+    ]
+    page.open().add(photos[0])
+    page.until("done")
+    assert page.box_names() == ["Kleid", "Rock"]
+    assert service.languages == ["en", "de"]
+    page.js("localStorage.clear()")
+
+
+def test_a_correction_is_kept_and_shown(page: Page, photos: list[Path], service: ScriptedService) -> None:
+    page.open().add(photos[0])
+    page.until("done")
+    page.one(".fix[aria-label='Correct neckline']").click()
+    assert page.one("#fix-title").text == "Dress: neckline"
+    assert page.one("#fix-choices :checked").get_attribute("value") == "v_neck"
+    page.one("#fix-choices [value=square]").send_keys(Keys.SPACE)
+    service.script = [FeedbackUnavailable("disk full")]
+    page.one("#fix [type=submit]").click()
+    page.wait(lambda: page.one("#fix-problem").text == "The correction cannot be kept now. Try again in a moment.")
+    page.one("#fix [type=submit]").click()
+    page.wait(lambda: not page.one("#fix").is_displayed())
+    (kept,) = service.corrections
+    garment = FeedbackRequest.model_validate_json(json.dumps(kept)).garment
+    assert (kept["attribute"], kept["values"], kept["photo"]) == ("neckline", ["square"], "photo-0.jpg")
+    assert (garment.category, garment.box) == ("dress", (30, 20, 240, 380))
+    assert page.all(".garment tbody")[1].text.split() == ["Neckline", "square", "neck", "corrected"]
+    page.one(".fix-category").click()
+    page.one("#fix-choices [value=skirt]").send_keys(Keys.SPACE)
+    page.one("#fix [type=submit]").click()
+    page.wait(lambda: page.all(".note.corrected"))
+    assert service.corrections[1]["values"] == ["skirt"]
+
+
+def test_no_correction_is_offered_where_none_is_taken(page: Page, photos: list[Path], service: ScriptedService) -> None:
+    service.takes_feedback = False
+    page.open().add(photos[0])
+    page.until("done")
+    assert page.all(".fix, .fix-category") == []
+
+
+def test_examples_are_photos_to_try(page: Page, service: ScriptedService) -> None:
+    page.open()
+    names = [image.get_attribute("src").rsplit("/", 1)[1] for image in page.all(".examples img")]
+    page.all(".examples button")[1].click()
+    page.until("done")
+    assert page.one(".card h2").text == names[1]
+    web = resources.files("serve_app").joinpath("web")
+    assert service.bodies == [web.joinpath(names[1]).read_bytes()]
+    assert all(web.joinpath(name).is_file() for name in names)
+
+
 def test_file_of_another_kind_is_refused_without_an_upload(
     page: Page, tmp_path: Path, service: ScriptedService
 ) -> None:
@@ -402,7 +521,7 @@ def test_photos_are_taken_by(page: Page, kind: str) -> None:
         });"""
     page.open().driver.execute_async_script(script, kind)
     page.until("done")
-    assert page.one(".card h2").text == "dropped.png"
+    assert page.one(".card h2").text == ("dropped.png" if kind == "drop" else "Pasted photo")
 
 
 def test_keyboard_alone_suffices(page: Page, photos: list[Path]) -> None:
@@ -431,9 +550,10 @@ def test_every_control_has_a_name(page: Page, photos: list[Path], path: str) -> 
     if path == "/":
         page.add(photos[0])
         page.until("done")
+        page.all(".fix")[0].click()
     else:
         page.wait(lambda: page.all("#operations details"))
-    controls = page.all("main :is(button, input, summary, a, [role=tab], [role=tabpanel], table, progress)")
+    controls = page.all("body :is(button, input, select, summary, a, dialog, [role], table, progress)")
     assert len(controls) > 5
     assert [element.get_attribute("outerHTML") for element in controls if not _name(page, element)] == []
 
@@ -444,15 +564,18 @@ def _name(page: Page, element: WebElement) -> bool:
 
 
 def test_json_is_copied_as_it_came(page: Page, photos: list[Path]) -> None:
-    page.open()
-    grant = {"origin": page.url, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
-    page.driver.execute_cdp_cmd("Browser.grantPermissions", grant)
-    page.add(photos[0])
+    page.open().add(photos[0])
     page.until("done")
-    page.one(".copy-json").click()
-    page.wait(lambda: page.one(".copy-json").text == "Copied")
-    answer = TagResponse.model_validate(json.loads(page.js("return navigator.clipboard.readText()")))
+    answer = TagResponse.model_validate(json.loads(page.copied(".copy-json")))
     assert [garment.category for garment in answer.garments] == ["dress", "skirt"]
+
+
+def test_tags_are_copied_as_they_are_shown(page: Page, photos: list[Path], service: ScriptedService) -> None:
+    page.open().add(photos[0])
+    page.until("done")
+    assert page.copied(".copy-tags") == "dress, red, V-neck, skirt, black"
+    page.js("document.querySelector('#categories input[value=dress]').click()")
+    assert page.copied(".copy-tags") == "skirt, black"
 
 
 def test_colours_follow_the_visitors_scheme(page: Page) -> None:
@@ -465,5 +588,7 @@ def test_documentation_shows_every_operation(page: Page) -> None:
     page.open(path="/docs")
     page.wait(lambda: page.all("#schemas details"))
     shown = [summary.text for summary in page.all("#operations summary code")]
-    assert shown == ["/v1/tag", "/v1/ontology", "/v1/bundle", "/healthz", "/readyz"]
+    assert shown == [path for path, item in openapi_document()["paths"].items() for _ in item]
+    assert "could not be loaded" not in page.one("#operations").text
+    assert page.layout_shifts() == []
     assert f"{page.url}/v1/tag" in page.one("#curl").text

@@ -47,3 +47,12 @@ def test_an_error_of_ours_is_a_sentence_and_no_traceback(
     assert ended.value.code == 1
     said = capsys.readouterr().err
     assert said.startswith("error:") and "Traceback" not in said
+
+
+def test_names_come_in_the_language_asked_for_and_an_unknown_one_is_refused(url: str, folder: Path) -> None:
+    done = CliRunner().invoke(app, ["tag", str(folder / "a.png"), "--url", url, "--lang", "de"])
+    assert done.exit_code == 0, done.output
+    assert "Kleid" in done.stdout
+    refused = CliRunner().invoke(app, ["tag", str(folder / "a.png"), "--url", url, "--lang", "tlh"])
+    assert refused.exit_code == 1
+    assert "known: " in refused.stderr
