@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 import uvicorn
 from PIL import Image
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import Select
 
 from models.errors import ImageTooLarge, ImageUnreadable, TaggingError
 from serve_app.api import make_asgi
@@ -19,13 +22,7 @@ from serve_app.metrics import NullMeter
 from serve_app.openapi import openapi_document, openapi_routes
 from serve_app.schemas import FeedbackRequest, TagResponse
 from serve_app.web import web_routes
-
-pytest.importorskip("selenium.webdriver")
-from selenium.webdriver.common.keys import Keys  # noqa: E402  after the skip
-from selenium.webdriver.remote.webelement import WebElement  # noqa: E402
-from selenium.webdriver.support.ui import Select  # noqa: E402
-
-from tests.e2e.page import BOXES, CHROMIUM, DESKTOP, DRIVER, PHONE, Page, ScriptedService, start_browser  # noqa: E402
+from tests.e2e.page import BOXES, CHROMIUM, DESKTOP, DRIVER, PHONE, Page, ScriptedService, start_browser
 
 pytestmark = [
     pytest.mark.browser,
