@@ -36,6 +36,7 @@ MAX_WAITING = 100
 _TRIES = 3
 _PAUSE_S = 5.0
 _DAY_S = 86_400.0
+_STOP_LIMIT_S = 1.0
 _LOOK_EVERY_S = 600.0  # for jobs that are to be removed
 _PART_PHOTOS = (8, 250)  # a page of the result is a part
 _PARTS_WANTED = 20
@@ -70,9 +71,11 @@ class JobBook:
 
     def stop(self) -> None:
         """Take up no further part; what is unfinished goes on after the next start."""
-        with self.changed:
-            self._is_stopping = True
+        self._is_stopping = True
+        # While an interpreter ends, the thread may be gone with the lock in its hands.
+        if self._lock.acquire(timeout=_STOP_LIMIT_S):
             self.changed.notify_all()
+            self._lock.release()
 
     def check_alive(self) -> None:
         """Raise RuntimeError if the thread has ended."""

@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -14,14 +15,21 @@ import numpy as np
 
 
 def bare_rate(
-    bundle: str, photos: Path, *, processes: int, threads: int, batch: int, seconds: float
+    bundle: str, photos: Path, *, processes: int, threads: int, batch: int, seconds: float, is_pinned: bool = False
 ) -> dict[str, float]:
-    """Photos per second of all processes together, median time of one batch, and CPU time of a photo, both in ms."""
+    """Photos per second of all processes together, median time of one batch, and CPU time of a photo, both in ms.
+
+    With `is_pinned` each process has a core to itself, the next one in turn.
+    """
     setup = json.dumps({"bundle": bundle, "photos": str(photos), "threads": threads, "batch": batch})
     command = [sys.executable, "-m", "tests.bench.bare", setup, str(seconds)]
     loops = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(processes)
     ]
+    if is_pinned:
+        cores = sorted(os.sched_getaffinity(0))
+        for number, loop in enumerate(loops):
+            os.sched_setaffinity(loop.pid, {cores[number % len(cores)]})
     for loop in loops:
         assert loop.stdout and loop.stdout.readline() == "ready\n"
     for loop in loops:

@@ -31,6 +31,7 @@ from tests.bench.catalog import fill_shop
 from tests.bench.report import publish
 
 _ENDED = ("succeeded", "failed", "cancelled")
+_WARM_UP = "4x10"
 _SETTLE_S = 10.0  # after a job is cancelled its workers end within seconds
 
 
@@ -60,6 +61,7 @@ def main(
         manifest = "\n".join(map(str, sorted(shop.iterdir())))
         windows: dict[str, list[Record]] = {"alone": [], "beside a job": []}
         with _service(config_file, signal.SIGKILL) as url:
+            _traffic(url, _WARM_UP, online, 0)
             for number in range(rounds):
                 for name in sorted(windows, reverse=bool(number % 2)):
                     row, records = _window(url, manifest, name != "alone", rate, online, number)
@@ -120,9 +122,9 @@ def _compared(windows: dict[str, list[Record]]) -> dict[str, Any]:
             for _ in range(1000)
         ]
         facts[f"p{percentile} ms"] = {
-            "alone": round(values[0], 1),
-            "beside": round(values[1], 1),
-            "ratio": round(values[1] / values[0], 3),
+            "alone": round(float(values[0]), 1),
+            "beside": round(float(values[1]), 1),
+            "ratio": round(float(values[1] / values[0]), 3),
             "range": [round(float(each), 3) for each in np.percentile(ratios, (2.5, 97.5))],
         }
     return facts

@@ -83,7 +83,7 @@ class Side:
     @property
     def cpu_s(self) -> float:
         """CPU time that all its processes have taken so far."""
-        return _cpu_s(self._process.pid)
+        return family_cpu_s(self._process.pid)
 
     def _first_answer(self, photo: bytes) -> None:
         until = time.monotonic() + _START_LIMIT_S
@@ -122,7 +122,7 @@ class Side:
         shutil.rmtree(self._dir, ignore_errors=True)
 
 
-def _cpu_s(pid: int) -> float:
+def family_cpu_s(pid: int) -> float:
     """CPU time of a process and of all that descend from it."""
     parents: dict[int, int] = {}
     ticks: dict[int, int] = {}

@@ -155,6 +155,16 @@ def test_a_cancelled_job_stays_so_and_the_next_one_runs(
         book.page(first.id, 2)
 
 
+def test_stopping_waits_for_no_lock(open_book: Callable[..., JobBook], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(book_module, "_STOP_LIMIT_S", 0.01)
+    book = open_book()
+    stopping = threading.Thread(target=book.stop)
+    with book.changed:
+        stopping.start()
+        stopping.join(30)
+    assert not stopping.is_alive()
+
+
 def test_a_failing_engine_is_tried_again_and_then_named(open_book: Callable[..., JobBook], engine: Engine) -> None:
     engine.errors = [TaggingError("the storage is full"), ValueError("secret"), ValueError("secret")]
     book = open_book()
