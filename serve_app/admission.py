@@ -1,4 +1,4 @@
-"""Admission: a photo whose turn would come after its deadline is refused before its body is read."""
+"""Admission: a photo whose turn would come too late is refused before its body is read."""
 
 import math
 from collections.abc import Iterator
@@ -7,19 +7,20 @@ from contextlib import contextmanager
 from serve_app.errors import Overloaded
 from serve_app.pace import MAX_RETRY_AFTER_S, Pace
 
-_QUEUE_BEGINS = 8  # fewer photos than this are a batch, and tell nothing about capacity
+_QUEUE_BEGINS = 8  # fewer photos than this are a batch, and no queue
+_UNKNOWN_QUEUE = 64  # taken while nobody knows how fast they will be answered
 
 
 class Admission:
-    """The queue of one router.
+    """The queue at one place.
 
     Args:
-        deadline_s: from the last byte of a body to its answer.
+        max_wait_s: a photo that would be answered later than this from now is refused.
         pace: how fast photos are finished; None for a new one.
     """
 
-    def __init__(self, deadline_s: float, pace: Pace | None = None) -> None:
-        self._deadline_s = deadline_s
+    def __init__(self, max_wait_s: float, pace: Pace | None = None) -> None:
+        self._max_wait_s = max_wait_s
         self._pace = pace or Pace()
 
     def check(self) -> None:
@@ -28,10 +29,14 @@ class Admission:
         Raises:
             Overloaded: saying when the queue will be half as long as it may be.
         """
-        wait_s = self._pace.wait_s()
-        if self._pace.num_inside >= _QUEUE_BEGINS and wait_s is not None and wait_s > self._deadline_s:
-            left_s = min(MAX_RETRY_AFTER_S, math.ceil(wait_s - self._deadline_s / 2))
-            raise Overloaded("too many requests wait; try again", f"about {wait_s:.0f} s", left_s)
+        num_inside, wait_s = self._pace.num_inside, self._pace.wait_s()
+        if wait_s is None:
+            is_full, left_s = num_inside >= _UNKNOWN_QUEUE, 1
+        else:
+            is_full = num_inside >= _QUEUE_BEGINS and wait_s > self._max_wait_s
+            left_s = min(MAX_RETRY_AFTER_S, math.ceil(wait_s - self._max_wait_s / 2))
+        if is_full:
+            raise Overloaded("too many requests wait; try again", f"{num_inside} inside, wait {wait_s} s", left_s)
 
     @contextmanager
     def place(self) -> Iterator[None]:

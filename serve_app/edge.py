@@ -1,7 +1,8 @@
 """What stands before the routers: a middleware of Serve's HTTP proxy.
 
-It takes away the headers by which a caller could switch off Serve's time limits, answers in our form what Serve would
-answer in its own, and asks another router when one dies before it has answered.
+It takes away the headers by which a caller could switch off Serve's time limits, refuses photos whose turn would come
+too late before a router hears of them, answers in our form what Serve would answer in its own, and asks another router
+when one dies before it has answered.
 """
 
 import re
@@ -13,8 +14,10 @@ from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve_app.admission import Admission
 from serve_app.api import REQUEST_ID, REQUEST_ID_HEADER, error_response
 from serve_app.errors import DeadlineExceeded, Overloaded
+from serve_app.metrics import REQUESTS, Meter, NullMeter, RayMeter
 from serve_app.pace import Pace
 
 # Serve reads these from any caller: the first raises or removes the time limit, the second keeps a request alive that
@@ -24,6 +27,11 @@ _SERVES_OWN = re.compile(
 )
 _REPEATABLE = "/v1/tag"
 """Tagging twice is tagging once, so it may be asked again; the rest may not."""
+_PHOTO = "/v1/tag"
+"""Whose queue is bounded: a batch has places of its own in the routers, everything else is answered at once."""
+# Below half of a photo's time to its answer (TaggerArgs.request_deadline_s, 10 s): what is admitted is answered, and a
+# flood is forgotten so many seconds after its end.
+MAX_WAIT_S = 4.0
 _TRIES = 3
 _KEPT_BYTES = 256 * 2**20
 _SERVES_PATHS = "/-/"
@@ -31,7 +39,7 @@ _SERVES_PATHS = "/-/"
 
 def edge_middleware() -> list[Middleware]:
     """Called by Serve in every proxy, where RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH names it."""
-    return [Middleware(Edge)]
+    return [Middleware(Edge, meter=RayMeter((REQUESTS,)))]
 
 
 class Edge:
@@ -40,12 +48,18 @@ class Edge:
     Args:
         app: Serve's proxy.
         kept_bytes: bodies kept for asking again, in all; beyond it a request has one try.
+        meter: counts the photos that no router answered; the others count theirs themselves.
+        pace: how fast photos are answered; None for a new one.
     """
 
-    def __init__(self, app: ASGIApp, kept_bytes: int = _KEPT_BYTES) -> None:
+    def __init__(
+        self, app: ASGIApp, kept_bytes: int = _KEPT_BYTES, meter: Meter | None = None, pace: Pace | None = None
+    ) -> None:
         self._app = app
         self._left_bytes = kept_bytes
-        self._pace = Pace()
+        self._meter = meter or NullMeter()
+        self._pace = pace or Pace()
+        self._admission = Admission(MAX_WAIT_S, self._pace)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, as ASGI wants it."""
@@ -57,16 +71,29 @@ class Edge:
             return
         request_id = _request_id(scope)
         scope = {**scope, "headers": _cleaned(scope, request_id)}
-        self._pace.enter()
         answer = _Answer(send)
+        if scope["path"] != _PHOTO:
+            await self._answer(scope, receive, answer, request_id)
+            return
+        try:
+            self._admission.check()
+        except Overloaded as exc:
+            await self._say(exc, request_id, scope, receive, send)
+            return
+        self._pace.enter()
+        try:
+            await self._answer(scope, receive, answer, request_id)
+        finally:
+            self._pace.leave(is_finished=answer.is_good)
+
+    async def _answer(self, scope: Scope, receive: Receive, answer: "_Answer", request_id: str) -> None:
         replay = _Replay(receive, self)
         try:
             await self._ask(scope, replay, answer)
             if not answer.has_started and not replay.is_gone:
-                await self._refuse(answer.refused_with, request_id, scope, receive, send)
+                await self._say(self._error(answer.refused_with), request_id, scope, receive, answer.send_own)
         finally:
             replay.forget()
-            self._pace.leave(is_finished=answer.is_good)
 
     async def _ask(self, scope: Scope, replay: "_Replay", answer: "_Answer") -> None:
         """Ask until something answered, at most three times; Serve answers nothing when a router died."""
@@ -76,16 +103,24 @@ class Edge:
             if answer.has_answered or replay.is_gone or not (can_repeat and replay.is_whole):
                 return
 
-    async def _refuse(self, status: int | None, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
-        code, message = Overloaded.code, "the service has too much to do, or is starting; try again"
+    def _error(self, status: int | None) -> DeadlineExceeded | Overloaded:
+        """What to say for a status of Serve's own, or for no answer at all."""
+        if status == 408:
+            return DeadlineExceeded("no answer within the time limit")
+        message = "the service has too much to do, or is starting; try again"
         if status is None:
             message = "the part of the service that worked on this request died; try again"
-        elif status == 408:
-            code, message = DeadlineExceeded.code, "no answer within the time limit"
+        return Overloaded(message, "", self._pace.retry_after_s())
+
+    async def _say(
+        self, error: DeadlineExceeded | Overloaded, request_id: str, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if scope["path"] == _PHOTO:
+            self._meter.count(REQUESTS, outcome=error.code)
         headers = {REQUEST_ID_HEADER: request_id}
-        if code == Overloaded.code:
-            headers["retry-after"] = str(self._pace.retry_after_s())
-        await error_response(code, message, request_id, headers)(scope, receive, send)
+        if error.retry_after_s is not None:
+            headers["retry-after"] = str(error.retry_after_s)
+        await error_response(error.code, error.message, request_id, headers)(scope, receive, send)
 
     def reserve(self, num_bytes: int) -> bool:
         """Take room for a part of a body; False if there is none."""
@@ -103,10 +138,9 @@ class _Answer:
     """Hands on the answer of a router; holds back what Serve itself says, which is plain text."""
 
     def __init__(self, send: Send) -> None:
-        self._send = send
+        self.send_own = send
         self.has_started = False
         self.refused_with: int | None = None
-
         self.is_good = False
 
     @property
@@ -119,10 +153,10 @@ class _Answer:
                 self.refused_with = message["status"]
             else:
                 self.has_started = True
-                self.is_good = message["status"] < 500
+                self.is_good = message["status"] < 400
                 self.refused_with = None
         if self.has_started:
-            await self._send(message)
+            await self.send_own(message)
 
 
 class _Replay:

@@ -6,11 +6,13 @@ from collections import deque
 from collections.abc import Callable
 
 _WINDOW_S = 10.0
+_TELLING_S = 1.0  # of work, or
+_TELLING_COUNT = 8  # finished: what less than that says of the pace is chance
 MAX_RETRY_AFTER_S = 60
 
 
 class Pace:
-    """Counts what is inside and what was finished within the last ten seconds.
+    """Counts what is inside, and what was finished since there is always something inside, for ten seconds at most.
 
     Args:
         clock: seconds of a clock that never goes back.
@@ -24,8 +26,9 @@ class Pace:
 
     def enter(self) -> None:
         """A request comes in."""
-        if not self.num_inside:
+        if not self.num_inside:  # an idle service is not a slow one
             self._busy_since = self._clock()
+            self._finished.clear()
         self.num_inside += 1
 
     def leave(self, *, is_finished: bool) -> None:
@@ -35,16 +38,13 @@ class Pace:
             self._finished.append(self._clock())
 
     def wait_s(self) -> float | None:
-        """Seconds until one more would be answered at the present pace; None if nothing was finished lately.
-
-        The pace counts time with something inside only: an idle service is not a slow one.
-        """
+        """Seconds until one more would be answered at the present pace; None while too little was finished to tell."""
         now = self._clock()
         while self._finished and self._finished[0] < now - _WINDOW_S:
             self._finished.popleft()
-        if not self._finished:
+        busy_s = now - max(self._busy_since, now - _WINDOW_S)
+        if not self._finished or (len(self._finished) < _TELLING_COUNT and busy_s < _TELLING_S):
             return None
-        busy_s = now - max(self._finished[0], self._busy_since, now - _WINDOW_S)
         return (self.num_inside + 1) * busy_s / len(self._finished)
 
     def retry_after_s(self) -> int:

@@ -24,6 +24,7 @@ from serve_app.deployments import REQUEST_LIMIT_S, deployment_options
 from serve_app.errors import ServiceError
 from serve_app.keys import read_keys
 from serve_app.serve_config import APPLICATION
+from serve_app.standin import StandIn
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -42,8 +43,9 @@ _ENVIRONMENT = {
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.edge:edge_middleware",
     # A replica whose model hangs would be given 35 s to finish what it cannot finish, and keep its GPU for as long.
     "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
-    # Serve misses a dead proxy only after three checks, and checks every 10 s: nobody was answered for 27 s.
-    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
+    # Serve misses a dead proxy only after three checks. Checking every 10 s nobody was answered for 27 s; a proxy that
+    # is merely busy has 10 s for each check whatever their period.
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.5",
     # Serve gives its proxy 5 s to start, then kills it and gives up; a busy machine may need longer.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     # Ray would hide the GPUs from replicas that hold no share of one, and warn that it will stop doing so.
@@ -93,13 +95,15 @@ class RunningService:
     `url` is its HTTP interface, `metrics_url` where Prometheus reads; `durations_s` are seconds per step of the start.
     """
 
-    def __init__(self, url: str, metrics_url: str, durations_s: Mapping[str, float]) -> None:
+    def __init__(self, url: str, metrics_url: str, durations_s: Mapping[str, float], stand_in: StandIn) -> None:
         self.url = url
         self.metrics_url = metrics_url
         self.durations_s = durations_s
+        self._stand_in = stand_in
 
     def stop(self) -> None:
         """Finish the requests in flight, then end every process."""
+        self._stand_in.stop()
         _shut_down()
 
     def __enter__(self) -> Self:
@@ -156,8 +160,13 @@ def start_service(
     metrics_port = context.address_info["metrics_export_port"]
     metrics_host = context.address_info["node_ip_address"]
     scheme = "https" if options.tls_cert else "http"
+    stand_in = StandIn(options.host, options.port)
+    stand_in.start()
     return RunningService(
-        f"{scheme}://{options.host}:{options.port}", f"http://{metrics_host}:{metrics_port}/metrics", clock.laps_s
+        f"{scheme}://{options.host}:{options.port}",
+        f"http://{metrics_host}:{metrics_port}/metrics",
+        clock.laps_s,
+        stand_in,
     )
 
 

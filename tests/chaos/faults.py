@@ -1,6 +1,7 @@
 """Faults on order: models that read theirs from files, and the processes of a running service to kill."""
 
 import os
+import resource
 import signal
 import time
 from collections.abc import Sequence
@@ -17,8 +18,9 @@ from serve_app.classifier import ClassifierModel
 from serve_app.detector import DetectorModel
 from tests.e2e.painted import PaintedClassifier, PaintedDetector
 
-HANG, SICKEN = "hang", "sicken"
-"""Orders for one replica: never come back from this batch; fail from now on, whatever is asked."""
+HANG, SICKEN, STARVE = "hang", "sicken", "starve"
+"""Orders for one replica: never come back from this batch; fail from now on, whatever is asked; get no more memory."""
+_GREED_BYTES = 2**30
 
 
 class Orders:
@@ -32,7 +34,8 @@ class Orders:
     def __init__(self, folder: Path, deployment: str) -> None:
         self._once = folder / f"{deployment}.once"
         self._always = folder / f"{deployment}.always"
-        self._is_sick = False
+        self._damage = folder / f"{deployment}.damaged"
+        self._is_sick = self._is_greedy = False
         self._num_batches = 0
 
     def give_one(self, order: str) -> None:
@@ -43,6 +46,19 @@ class Orders:
         """Order for all: sleep so long in every batch, fail in every n-th. Without arguments: back to normal."""
         self._always.write_text(f"{slow_s} {fails_every}")
 
+    def damage_bundle(self) -> None:
+        """From now on no replica starts."""
+        self._damage.touch()
+
+    def mend_bundle(self) -> None:
+        """Take that back."""
+        self._damage.unlink()
+
+    def check_bundle(self) -> None:
+        """Called by a model that loads."""
+        if self._damage.exists():
+            raise BundleError("detector.safetensors is damaged: its digest is not the one in bundle.json")
+
     def obey(self) -> None:
         """Called by a model before each batch."""
         taken = self._once.with_suffix(f".{os.getpid()}")
@@ -51,11 +67,17 @@ class Orders:
         except FileNotFoundError:
             pass
         else:
-            if taken.read_text() == HANG:
+            order = taken.read_text()
+            if order == HANG:
                 time.sleep(3600)
-            self._is_sick = True
+            if order == STARVE:
+                _take_no_more_memory()
+            self._is_sick |= order == SICKEN
+            self._is_greedy |= order == STARVE
         if self._is_sick:
             raise ValueError("this model is sick")
+        if self._is_greedy:
+            bytearray(_GREED_BYTES)
         if self._always.exists():
             slow_s, fails_every = self._always.read_text().split()
             time.sleep(float(slow_s))
@@ -70,6 +92,7 @@ class FaultyDetector(PaintedDetector):
     def __init__(self, folder: Path, bundle: str) -> None:
         super().__init__(bundle)
         self._orders = Orders(folder, "detector")
+        self._orders.check_bundle()
 
     def detect(self, canvases: Sequence[NDArray[np.uint8]], min_score: float) -> list[list[Detection]]:
         self._orders.obey()
@@ -105,6 +128,12 @@ def load_faulty_detector(folder: Path, bundle: str) -> DetectorModel:
 
 def load_damaged_detector(bundle: str) -> DetectorModel:
     raise BundleError("detector.safetensors is damaged: its digest is not the one in bundle.json")
+
+
+def _take_no_more_memory() -> None:
+    """As a container does whose limit is reached, but for the kernel's kill: every larger allocation fails."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (used, used))
 
 
 def processes(title: str) -> list[int]:

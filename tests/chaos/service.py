@@ -1,12 +1,13 @@
-"""The service under test: painted models that obey orders, two replicas where one is to be killed."""
+"""The service under test: painted models that obey orders, two replicas where one is to be killed, none added."""
 
+import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 from serve_app.config import TaggerArgs
@@ -22,6 +23,7 @@ from tests.fakes import facts, photo_bytes
 
 PHOTOS = [LoadPhoto(photo_bytes((300, 400), colour)) for colour in (THREE_DRESSES, ONE_SKIRT, NOTHING)]
 DOUBLED = ("router", "detector", "classifier-dress", "classifier-skirt")
+_DISK_MB = 1024
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,20 @@ class Service:
     url: str
     metrics_url: str
     folder: Path
+    has_own_disk: bool
+    """Whether what Ray and the service write goes to a small disk of their own."""
 
-    def roll(self, load_detector: Callable[[str], DetectorModel]) -> None:
-        """Deploy the application anew with another detector, without waiting for it."""
+    @property
+    def disk(self) -> Path:
+        return self.folder.parent
+
+    def roll(self, load_detector: Callable[[str], DetectorModel] | None = None, num_replicas: int = 2) -> None:
+        """Deploy the application anew with another detector or another number of replicas, without waiting for it."""
         from ray.serve.api import RunTarget, run_many
 
-        target = RunTarget(
-            target=_application(self.folder, load_detector, _options), name=APPLICATION, route_prefix="/"
-        )
+        load_detector = load_detector or partial(load_faulty_detector, self.folder)
+        application = _application(self.folder, load_detector, partial(_options, num_replicas=num_replicas))
+        target = RunTarget(target=application, name=APPLICATION, route_prefix="/")
         run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
 
     def orders(self, deployment: str) -> Orders:
@@ -46,31 +54,56 @@ class Service:
         return Orders(self.folder, deployment)
 
 
+def num_running(deployment: str) -> int:
+    """Replicas that Serve has running."""
+    from ray import serve
+
+    application = serve.status().applications[APPLICATION]
+    return application.deployments[deployment].replica_states.get("RUNNING", 0)  # type: ignore[call-overload]
+
+
 @contextmanager
 def painted_service() -> Iterator[Service]:
     """Start it on free ports of this machine; stop it at the end."""
     temp_dir = Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp"))  # sockets need short paths
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_MB}m", "tmpfs", str(temp_dir)]
+    has_own_disk = bool(shutil.which("mount")) and subprocess.run(mount, capture_output=True).returncode == 0
     folder = temp_dir / "orders"
     folder.mkdir()
 
     build = partial(_application, folder, partial(load_faulty_detector, folder))
     options = StartOptions(port=free_port(), temp_dir=temp_dir / "ray", options_of=_options)
     try:
-        with start_service(TaggerArgs(), options, report=lambda text: None, build=build) as started:
-            yield Service(started.url, started.metrics_url, folder)
+        with start_service(_args(folder), options, report=lambda text: None, build=build) as started:
+            yield Service(started.url, started.metrics_url, folder, has_own_disk)
     finally:
-        rmtree(temp_dir, ignore_errors=True)
+        if has_own_disk:
+            subprocess.run(["umount", "--lazy", str(temp_dir)], check=True)
+        shutil.rmtree(temp_dir, ignore_errors=True)
+
+
+def _args(folder: Path) -> TaggerArgs:
+    # Two replicas of two photos a batch: their time alone says how many photos a second are answered.
+    return TaggerArgs(detector_max_batch=2, feedback=str(folder.parent / "feedback"))
 
 
 def _application(folder: Path, load_detector: Callable[[str], DetectorModel], options_of: OptionsOf) -> Any:
     from serve_app.app import bind_app
 
     ontology = extended_ontology()
-    return bind_app(TaggerArgs(), facts(ontology), load_detector, FaultyLoader(ontology, folder), options_of)
+    # Pictures as large as those of real models, since only large ones go through the object store.
+    about = replace(facts(ontology), detector_long_side_px=320, crop_size_px=160)
+    return bind_app(_args(folder), about, load_detector, FaultyLoader(ontology, folder), options_of)
 
 
-def _options(name: str) -> dict[str, Any]:
+def _options(name: str, num_replicas: int = 2) -> dict[str, Any]:
     options = deployment_options(name, "kind-cpu")
     if name in DOUBLED:
-        options["autoscaling_config"] = {**options["autoscaling_config"], "min_replicas": 2, "max_replicas": 3}
-    return {**options, "ray_actor_options": {"num_cpus": 0.1}}
+        num = {"min_replicas": num_replicas, "max_replicas": num_replicas}
+    else:
+        num = {"min_replicas": 1, "max_replicas": 1}
+    return {
+        **options,
+        "autoscaling_config": {**options["autoscaling_config"], **num},
+        "ray_actor_options": {"num_cpus": 0.1},
+    }

@@ -10,6 +10,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from serve_app.edge import Edge
 from serve_app.pace import Pace
+from tests.fakes import FakeMeter
 
 Router = Callable[[Scope, bytes], Response | None]
 
@@ -181,8 +182,8 @@ def test_retry_after_follows_the_queue() -> None:
     for _ in range(10):  # one a second
         now += 1
         pace.leave(is_finished=True)
-    assert pace.wait_s() == pytest.approx(21 * 0.9)
-    assert pace.retry_after_s() == 19
+    assert pace.wait_s() == pytest.approx(21)
+    assert pace.retry_after_s() == 21
     now += 60
     assert pace.wait_s() is None
 
@@ -192,6 +193,40 @@ def test_refusals_are_no_pace() -> None:
     pace.enter()
     pace.leave(is_finished=False)
     assert pace.num_inside == 0 and pace.wait_s() is None
+
+
+def test_a_burst_after_quiet_tells_nothing_of_the_pace_before_it() -> None:
+    now = 0.0
+    pace = Pace(lambda: now)
+    for _ in range(10):  # one caller, answered at once
+        pace.enter()
+        now += 0.01
+        pace.leave(is_finished=True)
+        now += 0.99
+    for _ in range(20):
+        pace.enter()
+    assert pace.wait_s() is None
+    now += 2
+    for _ in range(4):
+        pace.leave(is_finished=True)
+    assert pace.wait_s() == pytest.approx(17 * 2 / 4)
+
+
+async def test_a_photo_whose_turn_would_come_too_late_is_refused_before_a_router_hears_of_it() -> None:
+    now = 0.0
+    pace, meter, proxy = Pace(lambda: now), FakeMeter(), Proxy(_good)
+    for _ in range(10):
+        pace.enter()
+    pace.leave(is_finished=True)
+    now = 5.0  # one photo in five seconds, nine inside: the tenth would wait 50 s
+    client = httpx.AsyncClient(
+        transport=httpx.ASGITransport(Edge(proxy, meter=meter, pace=pace)), base_url="http://tagger"
+    )
+    refused = await client.post("/v1/tag", content=b"x", headers={"x-request-id": "mine"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
+    assert (refused.headers["retry-after"], refused.headers["x-request-id"]) == ("48", "mine")
+    assert meter.counts == {("tagger_requests", "overloaded"): 1} and not proxy.seen
+    assert (await client.post("/v1/feedback", content=b"x")).status_code == 200
 
 
 def test_serve_puts_it_outermost_into_every_proxy() -> None:
