@@ -41,6 +41,7 @@ class Batcher(Generic[Item, Result]):
         kind_of: only items of the same kind share a batch, such as canvases of one shape.
         probe: an item that every model in order can answer; run after a failure, to tell a bad item from a bad model.
         meter: records batch sizes and dropped calls.
+        give_up: called when an item has failed and the probe fails too, before the item's caller is told.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Batcher(Generic[Item, Result]):
         kind_of: Callable[[Item], Hashable] = lambda item: None,
         probe: Item | None = None,
         meter: Meter | None = None,
+        give_up: Callable[[], None] = lambda: None,
     ) -> None:
         self._run = run
         self._max_size = max_size
@@ -59,6 +61,7 @@ class Batcher(Generic[Item, Result]):
         self._probe = probe
         self._has_failed = False  # since the last batch that did not
         self._meter = meter or NullMeter()
+        self._give_up = give_up
         self._queue: deque[_Waiting[Item, Result]] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._worker: asyncio.Task[None] | None = None
@@ -177,13 +180,23 @@ class Batcher(Generic[Item, Result]):
         if error is None:
             return
         if len(batch) == 1:
-            _fail(batch[0], error)
+            await self._fail(batch[0], error)
             return
         for waiting in batch:
             if not waiting.future.done():
                 alone = await self._answer([waiting])
                 if alone is not None:
-                    _fail(waiting, alone)
+                    await self._fail(waiting, alone)
+
+    async def _fail(self, waiting: _Waiting[Item, Result], error: Exception) -> None:
+        """Tell a caller that its item failed alone, unless it is the model that is at fault and another may answer."""
+        _log.error("the model failed on an item", exc_info=error)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._beat)
+        except RuntimeError:
+            self._give_up()
+        if not waiting.future.done():
+            waiting.future.set_exception(ModelFailed("the model failed on this input", repr(error)))
 
     async def _answer(self, batch: list[_Waiting[Item, Result]]) -> Exception | None:
         """Run a batch in the model thread and hand out its results; the error if it raised."""
@@ -203,9 +216,3 @@ class Batcher(Generic[Item, Result]):
             if not waiting.future.done():
                 waiting.future.set_result(result)
         return None
-
-
-def _fail(waiting: _Waiting[Item, Result], error: Exception) -> None:
-    if not waiting.future.done():
-        _log.error("the model failed on an item", exc_info=error)
-        waiting.future.set_exception(ModelFailed("the model failed on this input", repr(error)))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from models.images import PADDING_GREY
 from models.types import AttributeScores
 from serve_app.batching import Batcher
-from serve_app.replica import ModelReplica
+from serve_app.replica import ModelReplica, end_replica
 
 
 class ClassifierModel(Protocol):
@@ -26,7 +26,7 @@ class ClassifierDeployment(ModelReplica[ClassifierModel]):
     def _warm_batcher(self, size_px: int) -> Batcher[NDArray[np.uint8], tuple[AttributeScores, ...]]:
         probe = np.full((1, size_px, size_px, 3), PADDING_GREY, dtype=np.uint8)
         self._run([probe])
-        return Batcher(self._run, self._max_batch, size_of=len, probe=probe, meter=self._meter)
+        return Batcher(self._run, self._max_batch, size_of=len, probe=probe, meter=self._meter, give_up=end_replica)
 
     async def classify(
         self, crops: NDArray[np.uint8], budget_s: float, trace: str | None = None, bundle: str | None = None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from models.images import PADDING_GREY, detector_canvas
 from models.types import Detection
 from serve_app.batching import Batcher
-from serve_app.replica import ModelReplica
+from serve_app.replica import ModelReplica, end_replica
 
 _SHAPES_HW = ((1, 1), (4, 3), (3, 4))  # one photo for each canvas there is
 
@@ -37,7 +37,12 @@ class DetectorDeployment(ModelReplica[DetectorModel]):
             probe = _Canvas(np.full((*canvas_hw, 3), PADDING_GREY, dtype=np.uint8), 0.5)
             self._run([probe])
         return Batcher(
-            self._run, self._max_batch, kind_of=lambda canvas: canvas.pixels.shape, probe=probe, meter=self._meter
+            self._run,
+            self._max_batch,
+            kind_of=lambda canvas: canvas.pixels.shape,
+            probe=probe,
+            meter=self._meter,
+            give_up=end_replica,
         )
 
     async def detect(

@@ -5,7 +5,6 @@ connection is refused meanwhile. Linux only, which lets two sockets listen on on
 """
 
 import asyncio
-import socket
 import sys
 import threading
 from contextlib import suppress
@@ -104,9 +103,7 @@ class StandIn:
             server.close()
             is_back.set()
 
-    async def _hold(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, is_back: asyncio.Event
-    ) -> None:
+    async def _hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, is_back: asyncio.Event) -> None:
         if self.num_held >= _MAX_HELD:
             return
         self.num_held += 1

@@ -1,5 +1,6 @@
 """The service under test: painted models that obey orders, two replicas where one is to be killed, none added."""
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -65,6 +66,7 @@ def num_running(deployment: str) -> int:
 @contextmanager
 def painted_service() -> Iterator[Service]:
     """Start it on free ports of this machine; stop it at the end."""
+    os.environ.setdefault("RAY_metrics_report_interval_ms", "500")
     temp_dir = Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp"))  # sockets need short paths
     mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_MB}m", "tmpfs", str(temp_dir)]
     has_own_disk = bool(shutil.which("mount")) and subprocess.run(mount, capture_output=True).returncode == 0

@@ -160,14 +160,17 @@ class SickModel:
 
 async def test_a_bad_item_leaves_the_replica_healthy_and_a_bad_model_does_not() -> None:
     model = SickModel()
-    batcher: Batcher[int, int] = Batcher(model.run, max_size=4, probe=1)
+    given_up: list[bool] = []
+    batcher: Batcher[int, int] = Batcher(model.run, max_size=4, probe=1, give_up=lambda: given_up.append(True))
     with pytest.raises(ModelFailed):
         await batcher.submit(-1, BUDGET_S)
     await batcher.check_alive(stall_limit_s=60)
+    assert not given_up
     model.is_sick = True
     await batcher.check_alive(stall_limit_s=60)  # nothing failed yet, so nothing is asked of it
     with pytest.raises(ModelFailed):
         await batcher.submit(1, BUDGET_S)
+    assert given_up
     for _ in range(2):
         with pytest.raises(RuntimeError, match="probe"):
             await batcher.check_alive(stall_limit_s=60)
