@@ -53,9 +53,11 @@ class StandIn:
     async def _until_stopped(self) -> None:
         watch = asyncio.create_task(self._watch())
         await self._stopped.wait()
-        watch.cancel()
-        await asyncio.wait([watch])
-        await asyncio.sleep(0)  # its connection closes
+        left = {watch} | asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left)
+        await asyncio.sleep(0)  # their connections close
 
     async def _watch(self) -> None:
         """Hold a connection that asks nothing: it breaks in the moment in which the proxy dies."""
