@@ -54,9 +54,14 @@ class Trial:
 
     @property
     def num_failed(self) -> int:
-        """Requests that were neither answered nor refused in words: ours to answer for."""
+        """Requests that were neither answered nor refused in words: ours to answer for.
+
+        So is one that was taken, whose router died, and for which no other was found.
+        """
         return sum(
-            record.status == 0 or (record.status >= 500 and record.code not in REFUSALS) for record in self.records
+            record.status == 0
+            or (record.status >= 500 and (record.code not in REFUSALS or "died" in record.body["error"]["message"]))
+            for record in self.records
         )
 
     @property
@@ -88,7 +93,7 @@ class Trial:
 
 
 HEAD = (
-    "| fault | sent | by outcome | lost | duplicated | first good answer, s | replaced, s | "
+    "| fault | sent | by outcome | lost | duplicated | first good answer, s | whole again, s | "
     "p99 before / during / after, s |\n|---|---|---|---|---|---|---|---|"
 )
 
