@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.attribute_report import Answer, attribute_report
 from models.boxes import Boxes
 from models.bundle import Bundle
+from models.colours import COLOUR_ATTRIBUTE, garment_colours
 from models.crops import read_photo
 from models.detection_report import category_confusion, detection_entry, photo_entry
 from models.metrics import LabelledBoxes, matched_pairs
@@ -28,7 +30,7 @@ from models.predictor import Tagger
 from models.types import Box, Detection, LabelledGarment, LabelledPhoto
 from models.worst_photos import PhotoErrors, photo_errors
 
-REPORT_FORMAT = 2
+REPORT_FORMAT = 3
 _AP_MIN_SCORE = 0.05  # average precision needs the unsure detections too
 _NUM_WORST = 12
 
@@ -43,6 +45,9 @@ class _Collected:
     true: list[LabelledBoxes] = field(default_factory=list)
     on_true_boxes: list[Answer] = field(default_factory=list)
     on_found_boxes: list[Answer] = field(default_factory=list)
+    first_colour_true: dict[str, list[bool]] = field(
+        default_factory=lambda: {"on_true_boxes": [], "on_found_boxes": []}
+    )
     errors: list[PhotoErrors] = field(default_factory=list)
     num_found: int = 0
     num_matched: int = 0
@@ -120,6 +125,10 @@ def measure(
         },
         "attributes": {way: each["heads"] for way, each in attributes.items()},
         "summary": {way: each["summary"] for way, each in attributes.items()},
+        "colours": {
+            way: {"garments": len(each), "first_true": float(np.mean(each)) if each else None}
+            for way, each in collected.first_colour_true.items()
+        },
         "worst": [each.to_dict() for each in worst if each.weight > 0],
     }
     cleaned: dict[str, Any] = _without_nan(report)
@@ -141,7 +150,10 @@ def quality_summary(report: Mapping[str, Any]) -> dict[str, Any]:
     calibrated = ("applicability_f1", "not_visible", "calibration_error", "calibration_error_before")
     detection = ("ap", "ap50", "ap_interval", "ap50_interval", "photos", "boxes", "by_category")
     return {
-        **{key: report[key] for key in ("split", "photos", "garments", "machine", "photo_level", "end_to_end")},
+        **{
+            key: report[key]
+            for key in ("split", "photos", "garments", "machine", "photo_level", "end_to_end", "colours")
+        },
         "detection": {key: report["detection"][key] for key in detection},
         "summary": {way: {key: each[key] for key in kept + calibrated} for way, each in report["summary"].items()},
         "macro_f1": {
@@ -167,9 +179,27 @@ def _measure_photo(tagger: Tagger, number: int, photo: LabelledPhoto, min_score:
     collected.on_found_boxes += [
         Answer(number, photo.garments[at], scores) for (_, at), scores in zip(pairs, answers, strict=True)
     ]
+    for way, boxes, labelled in (
+        ("on_true_boxes", [garment.box for garment in photo.garments], list(enumerate(photo.garments))),
+        ("on_found_boxes", [each.box for each in sure], [(found, photo.garments[at]) for found, at in pairs]),
+    ):
+        collected.first_colour_true[way] += _first_colours_true(image, boxes, labelled, ontology)
     collected.errors.append(photo_errors(number, photo, sure, pairs, on_true, ontology))
     collected.num_found += len(sure)
     collected.num_matched += len(pairs)
+
+
+def _first_colours_true(
+    image: NDArray[np.uint8], boxes: Sequence[Box], labelled: Sequence[tuple[int, LabelledGarment]], ontology: Ontology
+) -> list[bool]:
+    """Whether the largest measured colour is a labelled one; of the garments with labelled colours, by place of box."""
+    answers = []
+    for at, garment in labelled:
+        if true := garment.attributes.get(COLOUR_ATTRIBUTE):
+            names = ontology.categories[garment.category].attributes[COLOUR_ATTRIBUTE].values
+            measured = garment_colours(image, boxes[at], names, [*boxes[:at], *boxes[at + 1 :]])
+            answers.append(bool(measured) and measured[0].name in true)
+    return answers
 
 
 def _is_centred_in(region: Box | None, box: Box) -> bool:

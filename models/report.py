@@ -69,12 +69,15 @@ brackets are 95 %, by bootstrap over photos.</p>
 def summary_lines(report: Mapping[str, Any]) -> list[str]:
     """The main figures as text, for a terminal."""
     detection, end, summary = report["detection"], report["end_to_end"], report["summary"]["on_true_boxes"]
+    colours = report["colours"]["on_true_boxes"]
     return [
         f"{report['photos']} photos, {end['labelled']} garments",
         f"detection: AP {_figure(detection['ap'])}, AP50 {_figure(detection['ap50'])}; at score {end['min_score']} "
         f"{end['found']} found, {end['matched']} of them right",
         f"attributes on true boxes: mean macro-F1 {_figure(summary['macro_f1'])} over {summary['heads']} heads "
         f"(majority {_figure(summary['majority_macro_f1'])})",
+        f"colours of the pixels: the largest is a labelled one on {_figure(colours['first_true'])} of "
+        f"{colours['garments']} garments",
         f"not visible: F1 {_figure(summary['applicability_f1'])} of {summary['not_visible']}; calibration error "
         f"{_figure(summary['calibration_error'])}, {_figure(summary['calibration_error_before'])} before",
     ]
@@ -83,6 +86,7 @@ def summary_lines(report: Mapping[str, Any]) -> list[str]:
 def _cards(report: Mapping[str, Any]) -> Iterator[str]:
     detection, level = report["detection"], report["photo_level"]
     true, found = report["summary"]["on_true_boxes"], report["summary"]["on_found_boxes"]
+    colours = report["colours"]["on_true_boxes"]
     cards = [
         ("AP at IoU .5 to .95", detection["ap"], _interval(detection["ap_interval"])),
         ("AP at IoU .5", detection["ap50"], _interval(detection["ap50_interval"])),
@@ -95,6 +99,7 @@ def _cards(report: Mapping[str, Any]) -> Iterator[str]:
         ("not visible, F1", true["applicability_f1"], f"{true['not_visible']} answers"),
         ("calibration error", true["calibration_error"], f"{_figure(true['calibration_error_before'])} before"),
         ("best category right", level["best_category_right"], f"{level['photos_with_garments']} photos"),
+        ("largest colour right", colours["first_true"], f"{colours['garments']} garments, measured on pixels"),
         ("empty answer right", level["empty_answer_right"], f"{level['photos_without']} photos"),
     ]
     yield '<div class="cards">'

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from models.colours import ColourShare
+from models.colours import COLOUR_ATTRIBUTE, ColourShare
 from models.ontology import Attribute
 from models.types import AttributeScore, AttributeScores
 from serve_app.bundle_facts import BundleFacts
@@ -11,8 +11,6 @@ from serve_app.metrics import LOW_CONFIDENCE, TAGS, Meter
 from serve_app.naming import NamedScore, Naming
 from serve_app.query import TagOptions
 from serve_app.schemas import Colour, Garment, ImageSize, TagResponse, Timing, Value
-
-_COLOUR = "colour"
 
 
 class Answerer:
@@ -139,12 +137,12 @@ def _colours(measured: Sequence[ColourShare], naming: Naming) -> list[Colour]:
     """Colours of one name are one: the shares add up, the largest gives the hex value."""
     found: dict[str, Colour] = {}
     for colour in measured:
-        name = naming.value(_COLOUR, colour.name)
+        name = naming.value(COLOUR_ATTRIBUTE, colour.name)
         if name is None:
             continue
         share = round(min(1.0, colour.share + (found[name].share if name in found else 0.0)), 3)
         hex_value = found[name].hex if name in found else colour.hex
-        label = naming.value_label(_COLOUR, colour.name) if naming.has_labels else None
+        label = naming.value_label(COLOUR_ATTRIBUTE, colour.name) if naming.has_labels else None
         found[name] = Colour(name=name, label=label, hex=hex_value, share=share)
     return sorted(found.values(), key=lambda colour: -colour.share)
 

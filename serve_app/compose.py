@@ -18,7 +18,7 @@ from typing import ParamSpec, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.colours import ColourShare, garment_colours
+from models.colours import COLOUR_ATTRIBUTE, ColourShare, garment_colours
 from models.errors import TaggingError
 from models.image_headers import read_header
 from models.images import crop_square, decode_image, detector_canvas, letterbox
@@ -35,7 +35,6 @@ from serve_app.tracing import span
 _log = logging.getLogger("ray.serve")
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-_COLOUR_ATTRIBUTE = "colour"
 _MIN_SIDE_PX = 1.0
 
 
@@ -277,9 +276,10 @@ class Composer:
 
     def _measure_colours(self, image: NDArray[np.uint8], found: Sequence[Detection]) -> list[tuple[ColourShare, ...]]:
         measured = []
-        for detection in found:
-            attribute = self._bundle.attributes_of(detection.category).get(_COLOUR_ATTRIBUTE)
-            measured.append(garment_colours(image, detection.box, attribute.values) if attribute else ())
+        for position, detection in enumerate(found):
+            attribute = self._bundle.attributes_of(detection.category).get(COLOUR_ATTRIBUTE)
+            others = [other.box for other in (*found[:position], *found[position + 1 :])]
+            measured.append(garment_colours(image, detection.box, attribute.values, others) if attribute else ())
         return measured
 
     async def _in_thread(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:

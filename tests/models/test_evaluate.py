@@ -159,3 +159,18 @@ def test_the_bundle_keeps_the_main_figures(photos: list[LabelledPhoto]) -> None:
     summary = quality_summary(run(photos))
     assert summary["macro_f1"] == {"dress": {"colour": 1.0, "length": pytest.approx(1 / 3, abs=1e-5)}, "skirt": {}}
     assert (summary["split"], summary["photos"]) == ("val", 2)
+
+
+def test_the_largest_colour_on_the_pixels_is_held_against_the_label(
+    photos: list[LabelledPhoto], tmp_path: Path
+) -> None:
+    Image.new("RGB", (100, 100), (20, 40, 200)).save(tmp_path / "blue.png")
+    assert run([replace(photos[0], path=tmp_path / "blue.png")])["colours"] == {
+        "on_true_boxes": {"garments": 1, "first_true": 0.0},
+        "on_found_boxes": {"garments": 0, "first_true": None},
+    }
+    Image.new("RGB", (100, 100), (200, 20, 30)).save(tmp_path / "red.png")
+    report = run(
+        [replace(photos[0], path=tmp_path / "red.png")], Detection(SKIRT, 0.9, "skirt"), Detection(DRESS, 0.9, "dress")
+    )
+    assert report["colours"] == {way: {"garments": 1, "first_true": 1.0} for way in ("on_true_boxes", "on_found_boxes")}
