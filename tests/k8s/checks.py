@@ -193,8 +193,7 @@ def takes_arguments(objects: Objects) -> Iterator[str]:
 
 def queues_hold_batches(objects: Objects) -> Iterator[str]:
     """A replica accepts two batches, one computing and one gathering, and the target can be reached."""
-    (application,) = serve_config(objects)["applications"]
-    args = TaggerArgs.model_validate(application["args"])
+    args = TaggerArgs.model_validate(serve_config(objects)["applications"][0]["args"])
     for deployment in deployments(objects):
         name, accepted = deployment["name"], deployment["max_ongoing_requests"]
         batch = {"router": 1, "detector": args.detector_max_batch}.get(name, args.classifier_max_batch)
@@ -362,6 +361,26 @@ def denies_by_default(objects: Objects) -> Iterator[str]:
                 yield f"{policy['metadata']['name']} opens the dashboard to others than the operator"
 
 
+def provides_what_arguments_name(objects: Objects) -> Iterator[str]:
+    """Files that routers read or write lie on volumes that outlive a pod, and the ports they fetch from are open."""
+    args = TaggerArgs.model_validate(serve_config(objects)["applications"][0]["args"])
+    selector = deployments(objects)[0]["ray_actor_options"].get("label_selector", {})
+    paths = [path for path in (args.api_keys, args.feedback, args.jobs_dir) if path and "://" not in path]
+    for name, group in list(_groups(objects))[1:]:
+        spec = group["template"]["spec"]
+        lasting = {volume["name"] for volume in spec["volumes"] if "emptyDir" not in volume}
+        mounts = [each["mountPath"] for each in spec["containers"][0]["volumeMounts"] if each["name"] in lasting]
+        if selector.items() <= group["labels"].items():
+            for path in paths:
+                if not any(Path(path).is_relative_to(mount) for mount in mounts):
+                    yield f"{name}: {path} is on no volume"
+    wanted = {443, *(int(port) for host in args.image_url_hosts if (port := host.partition(":")[2]))}
+    rules = [rule for policy in of_kind(objects, "NetworkPolicy") for rule in policy["spec"].get("egress", [])]
+    outside = {port["port"] for rule in rules if "ipBlock" in rule["to"][0] for port in rule["ports"]}
+    for port in (wanted | ({80} if args.image_url_allows_http else set())) - outside:
+        yield f"nothing can be fetched from port {port}"
+
+
 CHECKS: tuple[Check, ...] = (
     fits_schema,
     obeys_operator,
@@ -377,4 +396,5 @@ CHECKS: tuple[Check, ...] = (
     rolls_without_gap,
     selects_something,
     denies_by_default,
+    provides_what_arguments_name,
 )

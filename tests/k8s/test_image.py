@@ -52,7 +52,6 @@ def test_everything_copied_is_there_and_let_through() -> None:
         source
         for line in re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.MULTILINE)
         for source in line.split()[:-1]
-        if source != "models/demo"  # comes with a release
     ]
     assert sources
     for source in sources:

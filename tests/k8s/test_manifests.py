@@ -137,6 +137,24 @@ def test_serve_config_in_the_overlay_is_what_the_command_writes(manifests: Mappi
         pytest.param(
             ("NetworkPolicy", "spec", "policyTypes"), ["Ingress"], checks.denies_by_default, id="egress_left_open"
         ),
+        pytest.param(
+            (*APPLICATION, "args", "feedback"),
+            "/tmp/feedback",
+            checks.provides_what_arguments_name,
+            id="corrections_that_go_with_the_pod",
+        ),
+        pytest.param(
+            (*CPU_GROUP, "template", "spec", "containers", 0, "volumeMounts", 2),
+            GONE,
+            checks.provides_what_arguments_name,
+            id="keys_not_mounted",
+        ),
+        pytest.param(
+            (*APPLICATION, "args", "image_url_hosts"),
+            ["cdn.example:8443"],
+            checks.provides_what_arguments_name,
+            id="photos_behind_a_closed_port",
+        ),
     ],
 )
 def test_mistake_is_caught(
