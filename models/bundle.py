@@ -14,7 +14,7 @@ from models.errors import BundleError
 from models.ontology import Ontology
 
 if TYPE_CHECKING:
-    from models.classifier import Classifier, ClassifierSpec, InceptionTrunk
+    from models.classifier import Classifier, InceptionTrunk
     from models.detector import Detector, DetectorSpec
 
 _PIN = "#sha256="
@@ -97,16 +97,6 @@ class Bundle:
         from models.detector import DetectorSpec
 
         return DetectorSpec.from_dict(self.manifest["detector"]["spec"])
-
-    @cached_property
-    def classifier_spec(self) -> "ClassifierSpec":
-        """Preprocessing of the classifiers; loads torch."""
-        from models.classifier import ClassifierSpec
-
-        try:
-            return ClassifierSpec.from_dict(self.manifest["classifiers"]["spec"])
-        except (TypeError, ValueError) as exc:
-            raise BundleError("the classifiers' spec is unusable; build the bundle again", str(exc)) from exc
 
     def load_detector(self, device: str = "cpu") -> "Detector":
         """Load the detector's weights.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from models.classifier import MIN_SIZE_PX, ClassifierSpec
-from models.training_run import RunConfig
+from models.training import RunConfig
 
 
 @dataclass(frozen=True)

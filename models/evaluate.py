@@ -92,28 +92,35 @@ def measure(
     on_photo: OnPhoto | None = None,
 ) -> dict[str, Any]:
     """`evaluate` with models that are loaded already."""
-    bundle = tagger.bundle
     collected = _Collected()
     started_s = time.perf_counter()
     for number, photo in enumerate(photos):
         _measure_photo(tagger, number, photo, min_score, collected)
         if on_photo:
             on_photo(number + 1, len(photos))
-    elapsed_s = time.perf_counter() - started_s
+    machine = {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {device}",
+        "elapsed_s": round(time.perf_counter() - started_s, 1),
+    }
+    cleaned: dict[str, Any] = _without_nan(_report(tagger.bundle, photos, split, collected, min_score) | machine)
+    return cleaned
+
+
+def _report(
+    bundle: Bundle, photos: Sequence[LabelledPhoto], split: str, collected: _Collected, min_score: float
+) -> dict[str, Any]:
     ontology = bundle.ontology
     attributes = {
         "on_true_boxes": attribute_report(collected.on_true_boxes, bundle),
         "on_found_boxes": attribute_report(collected.on_found_boxes, bundle),
     }
     worst = sorted(collected.errors, key=lambda each: -each.weight)[:_NUM_WORST]
-    report = {
+    return {
         "format": REPORT_FORMAT,
         "bundle": {"name": bundle.name, "version": bundle.version, "digest": bundle.digest},
         "split": split,
         "photos": len(photos),
         "garments": dict(Counter(garment.category for photo in photos for garment in photo.garments)),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {device}",
-        "elapsed_s": round(elapsed_s, 1),
         "detection": detection_entry(collected.found, collected.true, ontology)
         | {"confusion": category_confusion(collected.found, collected.true, ontology, min_score)},
         "photo_level": photo_entry(collected.found, collected.true, min_score),
@@ -131,8 +138,6 @@ def measure(
         },
         "worst": [each.to_dict() for each in worst if each.weight > 0],
     }
-    cleaned: dict[str, Any] = _without_nan(report)
-    return cleaned
 
 
 def save_report(report: Mapping[str, Any], photos: Sequence[LabelledPhoto], out_dir: Path) -> None:

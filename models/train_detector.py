@@ -18,8 +18,8 @@ from models.errors import DatasetError
 from models.metrics import DetectionQuality
 from models.ontology import Ontology
 from models.preprocess import normalise
-from models.training import ProgressCallback, num_workers, worker_rank
-from models.training_run import RunConfig, TrainingRun
+from models.training import ProgressCallback, RunConfig, num_workers, worker_rank
+from models.training_run import TrainingRun
 from models.types import LabelledPhoto
 from models.views import View, load_photos
 from models.weights import save_weights

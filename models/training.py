@@ -1,4 +1,4 @@
-"""What a training run is made of: the rate's schedule, averaged weights, checkpoints, workers that agree."""
+"""What a training run is made of: settings, the rate's schedule, averaged weights, checkpoints, workers that agree."""
 
 import copy
 import math
@@ -15,6 +15,48 @@ import torch.distributed as dist
 from torch import nn
 
 from models.errors import DatasetError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """What every run has.
+
+    Attributes:
+        epochs: passes over the data, or None if only the clock ends the run.
+        max_minutes: wall-clock budget, validation included, loading not; None for no budget.
+        sizes: (share of the run, side in pixels) pairs, growing; () for the full size throughout. Small pictures first
+            learn most of it at a fraction of the cost.
+        warmup_share: of the run, in which the rate rises to its peak.
+        average_decay: of the averaged weights, which are those that are measured and kept.
+        frozen_share: of the run, in which only what is new learns; then the upper half of the pretrained body thaws,
+            and after as much again the rest. 0 when training from nothing.
+        patience: validations without a better score that end the run; None never ends it early.
+        report_s: seconds between rows of the learning curve.
+    """
+
+    epochs: float | None = None
+    max_minutes: float | None = None
+    sizes: tuple[tuple[float, int], ...] = ()
+    warmup_share: float = 0.05
+    average_decay: float = 0.998
+    frozen_share: float = 0.0
+    patience: int | None = None
+    seed: int = 0
+    device: str = "cpu"
+    threads: int = 2
+    report_s: float = 15.0
+    checkpoint_minutes: float = 5.0
+    validate_minutes: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.epochs is None and self.max_minutes is None:
+            raise ValueError("a run needs epochs or max_minutes; give one")
+        if not 0 <= self.frozen_share < 0.5:
+            raise ValueError(f"frozen_share needs to be in [0, 0.5), got {self.frozen_share}")
+
+    def size_at(self, share: float, full_px: int) -> int:
+        """Side of the pictures at a share of the run."""
+        return next((side for start, side in reversed(self.sizes) if share >= start), full_px)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import numpy as np
 from models.rendering import props
 from models.rendering.dresser import seen_share, spots_of
 from models.rendering.outlines import Placement, Points, band, box, points, smooth
+from models.rendering.palette import any_colour
 from models.rendering.scene import Scene
 
 _HIDEABLE = {
@@ -46,7 +47,7 @@ def _cover(scene: Scene, spots: Points, scale_px: float) -> None:
             np.repeat(outline, 2, axis=0) + rng.normal(0, 0.03 * scale_px, (8, 2)).astype(np.float32), 4, closed=True
         )
         scene.canvas.cast_shadow(rounded, (2, 4), 0.3, 8)
-        colour = props.any_colour(rng)
+        colour = any_colour(rng)
         scene.canvas.fill(rounded, colour, 0.5)
         for share in rng.uniform(0.15, 0.85, 2):
             y = float(low[1] + share * (high[1] - low[1]))
@@ -60,7 +61,7 @@ def _cover_neck(scene: Scene, placement: Placement) -> None:
     """A scarf around the neck, or hair that falls over it."""
     rng = scene.rng
     if rng.random() < 0.5:
-        colour = props.any_colour(rng)
+        colour = any_colour(rng)
         loop = smooth(
             [(-0.24, -0.2), (0.24, -0.2), (0.42, 0.10), (0.26, 0.48), (0.0, 0.60), (-0.26, 0.48), (-0.42, 0.10)],
             5,

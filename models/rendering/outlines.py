@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Points = NDArray[np.float32]
 """(N, 2) x, y."""
 
-WAIST_Y, HIP_Y, CROTCH_Y, KNEE_Y, ANKLE_Y = 1.05, 1.6, 1.88, 2.85, 3.9
+CROTCH_Y, ANKLE_Y = 1.88, 3.9
 
 
 def points(*xy: tuple[float, float]) -> Points:

@@ -88,6 +88,12 @@ def sample_colour(name: str, rng: np.random.Generator) -> Rgb:
     return oklch_to_rgb(lightness, chroma, hue)
 
 
+def any_colour(rng: np.random.Generator) -> Rgb:
+    """A colour of things, mostly muted."""
+    chroma = float(rng.uniform(0.0, 0.06) if rng.random() < 0.55 else rng.uniform(0.06, 0.17))
+    return oklch_to_rgb(float(rng.uniform(0.25, 0.92)), chroma, float(rng.uniform(0, 360)))
+
+
 def sample_second_name(first: str, rng: np.random.Generator) -> str:
     """A colour name that stands out well against the first on one garment."""
     others = [name for name in COLOUR_NAMES if name != first and {name, first} not in _HARD_TO_TELL]

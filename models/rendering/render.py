@@ -13,10 +13,10 @@ from PIL import Image
 from models.datasets import write_dataset
 from models.errors import DatasetError
 from models.ontology import Ontology, load_ontology
+from models.rendering.backgrounds import draw_background
 from models.rendering.hiding import hide_parts
 from models.rendering.labels import label
 from models.rendering.looks import CATEGORIES
-from models.rendering.props import draw_background
 from models.rendering.scene import Scene, arrange_figure, arrange_flat, arrange_nothing, scatter_props
 from models.types import LabelledGarment, LabelledPhoto
 

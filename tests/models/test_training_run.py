@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from models.errors import DatasetError
 from models.learning_curve import read_curve
 from models.ontology import load_ontology
-from models.training import ProgressCallback, TrainingProgress
-from models.training_run import RunConfig, TrainingRun
+from models.training import ProgressCallback, RunConfig, TrainingProgress
+from models.training_run import TrainingRun
 
 CONFIG = RunConfig(epochs=2, report_s=0.0, average_decay=0.0, validate_minutes=0.0, checkpoint_minutes=0.0)
 
