@@ -34,8 +34,8 @@ _ANCHORS: dict[str, str] = {
     "yellow": "b8962c d0a838 e6bd1e f5d327 f8e680 f5ecb0",
     "green": "26382a 1f5a2c 2e8b3d 3fd17a 6fae54 9fd0a4 d4e6d0 46462c 5f6440 7b8b4a a9b88a 27524a 5c7c66 1f8a70",
     "blue": "2c4a8c 2a62c4 1c34a8 4f8fdc 9cc3ea c3d5e6 dde8f2 38506e 556880 4a6f9c 8496ab 1d6f8c 1fa0b8 7fd0e0 b4ddea",
-    "navy": "0f1a33 16213f 1f2e56 262e44 2c3550 1c2470",
-    "purple": "3a2040 4a2560 6a2c91 8f5fb8 c0a0d8 dccbe6 523f5a 6e5a80 9a86a8 7a2a70 5a4fb0",
+    "navy": "0f1a33 16213f 1f2e56 262e44 2c3550 1c2a66",
+    "purple": "3a2040 4a2560 6a2c91 8f5fb8 c0a0d8 dccbe6 523f5a 6e5a80 9a86a8 7a2a70 5a4fb0 2e1a78 3c20a0",
     "pink": "d6457e e0189a e86a98 f0a0b8 f8cdd6 f3dde0 cfa5a5 b8607a f59a8c",
 }
 
