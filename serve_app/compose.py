@@ -36,6 +36,8 @@ _log = logging.getLogger("ray.serve")
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _MIN_SIDE_PX = 1.0
+_Boxed = tuple[NDArray[np.uint8], float]
+"""What `letterbox` gives: a canvas for the detector, and its scale."""
 
 
 class Detect(Protocol):
@@ -131,9 +133,9 @@ class Composer:
                 async with asyncio.timeout_at(deadline):
                     data, content_type, num_pixels = await self._in_thread(self._unpack, read_photo)
                     await room.enter_async_context(self._room.taken(num_pixels))
-                    image = await self._in_thread(self._decode, data, content_type)
+                    image, boxed = await self._in_thread(self._decode, data, content_type, options.category is None)
                     decoded = time.perf_counter()
-                    found = await self._find(image, options, deadline)
+                    found = await self._find(image, boxed, options, deadline)
             except TimeoutError as exc:
                 raise DeadlineExceeded(f"no answer within {self._args.request_deadline_s:g} s") from exc
             detected = time.perf_counter()
@@ -150,22 +152,31 @@ class Composer:
         num_pixels = header.width * header.height
         return data, content_type, num_pixels if num_pixels <= self._args.max_image_pixels else 0
 
-    def _decode(self, data: bytes, content_type: str | None) -> NDArray[np.uint8]:
+    def _decode(
+        self, data: bytes, content_type: str | None, is_searched: bool
+    ) -> tuple[NDArray[np.uint8], _Boxed | None]:
+        """The photo, and its canvas if it is searched for garments; at once, since each way to a thread costs."""
         with span("decode"):
-            return decode_image(
+            image = decode_image(
                 data,
                 max_bytes=self._args.max_image_bytes,
                 max_pixels=self._args.max_image_pixels,
                 content_type=content_type,
             )
+            if not is_searched:
+                return image, None
+            canvas_hw = detector_canvas((image.shape[0], image.shape[1]), self._bundle.detector_long_side_px)
+            return image, letterbox(image, canvas_hw)
 
-    async def _find(self, image: NDArray[np.uint8], options: TagOptions, deadline: float) -> list[Detection]:
+    async def _find(
+        self, image: NDArray[np.uint8], boxed: _Boxed | None, options: TagOptions, deadline: float
+    ) -> list[Detection]:
         """Detections in pixels of the photo, best first; the whole photo where the caller named its category."""
         height, width = image.shape[:2]
         if options.category is not None:
             return [Detection((0.0, 0.0, float(width), float(height)), 1.0, options.category)]
-        canvas_hw = detector_canvas((height, width), self._bundle.detector_long_side_px)
-        canvas, scale = await self._in_thread(letterbox, image, canvas_hw)
+        assert boxed is not None
+        canvas, scale = boxed
         on_canvas = await self._call_detector(canvas, options.min_score, deadline)
         found = [
             Detection(box, detection.score, detection.category)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import grpc
 import numpy as np
 from numpy.typing import NDArray
 from ray.exceptions import (
@@ -124,8 +125,12 @@ async def _call(method: Any, *args: Any) -> Any:
         raise Overloaded("too many requests wait; try again", repr(exc)) from exc
     except _DEATHS as exc:
         raise ReplicaDied("a replica died", type(exc).__name__) from exc
-    except (RayServeException, RayError) as exc:
+    except (RayServeException, RayError, grpc.RpcError) as exc:
         raise ModelUnavailable("a deployment cannot answer", type(exc).__name__) from exc
+    except TaggingError:  # over gRPC what a deployment raises comes as it is, not as Ray's error
+        raise
+    except Exception as exc:
+        raise ModelFailed("the model failed on this input", repr(exc)) from None
 
 
 def _plain(exc: TaggingError) -> TaggingError:

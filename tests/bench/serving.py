@@ -98,16 +98,17 @@ class Side:
     def replica_memory_mb(self) -> dict[str, float]:
         """Memory of each of its replicas that no other process shares (USS), in MB."""
         found: dict[str, float] = {}
-        for path in Path("/proc").glob("[0-9]*/smaps_rollup"):
+        for number in _family(self._process.pid):
+            path = Path("/proc", str(number))
             try:
-                title = (path.parent / "cmdline").read_bytes().decode(errors="replace")
-                if "ServeReplica" not in title or str(self._dir) not in (path.parent / "environ").read_text():
+                title = (path / "cmdline").read_bytes().decode(errors="replace")
+                if "ServeReplica" not in title:
                     continue
-                rows = dict(line.split(":", 1) for line in path.read_text().splitlines()[1:])
-            except (OSError, ValueError):
+                rows = dict(line.split(":", 1) for line in (path / "smaps_rollup").read_text().splitlines()[1:])
+            except OSError:  # it has just ended
                 continue
             private_kb = sum(int(rows[name].split()[0]) for name in ("Private_Clean", "Private_Dirty"))
-            found[title.split("::")[1].split(" ")[0].rstrip("\0") + "-" + path.parent.name] = round(private_kb / 1024)
+            found[f"{title.split(':')[4]}-{number}"] = round(private_kb / 1024)
         return found
 
     def __enter__(self) -> Self:
@@ -124,6 +125,11 @@ class Side:
 
 def family_cpu_s(pid: int) -> float:
     """CPU time of a process and of all that descend from it."""
+    return sum(_family(pid).values()) / os.sysconf("SC_CLK_TCK")
+
+
+def _family(pid: int) -> dict[int, int]:
+    """The process and all that descend from it, with the ticks of CPU time that each has taken."""
     parents: dict[int, int] = {}
     ticks: dict[int, int] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
@@ -136,7 +142,7 @@ def family_cpu_s(pid: int) -> float:
     own = {pid}
     while more := {number for number, parent in parents.items() if parent in own} - own:
         own |= more
-    return sum(ticks.get(number, 0) for number in own) / os.sysconf("SC_CLK_TCK")
+    return {number: ticks.get(number, 0) for number in own}
 
 
 def free_port() -> int:
