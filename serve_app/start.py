@@ -297,7 +297,7 @@ class _NotingOptions:
         """What Ray is told to have: whatever the machine has, every deployment has to find a place."""
         needed = _HEADROOM_CPUS
         for options in self._options.values():
-            scaling = options.get("autoscaling_config", {})
+            scaling = options.get("autoscaling_config") or {}
             replicas = scaling.get("max_replicas", options.get("num_replicas", 1))
             needed += replicas * options.get("ray_actor_options", {}).get("num_cpus", 1)
         return max(os.cpu_count() or 1, math.ceil(needed))
