@@ -33,10 +33,12 @@ def serve_defaults(setup: Any, directory: Path, wait: Wait) -> None:
     from models.bundle import load_bundle
     from tests.bench.serving import free_port
 
+    # Serve's five calls at once per replica are few: others are refused and come again after a pause.
+    room = {"max_ongoing_requests": 100} if setup.kind == "roomy" else {}
     bundle = load_bundle(_demo(setup.bundle))
     ontology, sides = bundle.ontology, (bundle.detector_long_side_px, bundle.crop_size_px, bundle.crop_pad_ratio)
 
-    @serve.deployment
+    @serve.deployment(**room)
     class NothingDetector:
         def __init__(self) -> None:
             self.model = ScriptedDetector(setup.num_garments, weights_of(ontology.category_names, setup.mix))
@@ -45,7 +47,7 @@ def serve_defaults(setup: Any, directory: Path, wait: Wait) -> None:
         async def detect(self, canvases: list[Any]) -> list[list[Detection]]:
             return self.model.detect(canvases, 0.5)
 
-    @serve.deployment
+    @serve.deployment(**room)
     class NothingClassifier:
         def __init__(self, category: str) -> None:
             self.model = FixedClassifier(ontology.categories[category])
@@ -54,7 +56,7 @@ def serve_defaults(setup: Any, directory: Path, wait: Wait) -> None:
         async def classify(self, crops: list[Any]) -> list[Any]:
             return list(self.model.classify(np.stack(crops)))
 
-    @serve.deployment
+    @serve.deployment(**room)
     class Router:
         def __init__(self, detector: Any, classifiers: dict[str, Any]) -> None:
             self.detector, self.classifiers = detector, classifiers

@@ -28,7 +28,8 @@ class Setup:
     """What a side runs.
 
     Attributes:
-        kind: `ours`; `defaults`, the composition as Ray Serve's tutorials write it; `uvicorn`, one process per core.
+        kind: `ours`; `defaults`, the composition as Ray Serve's tutorials write it, `roomy` with 100 calls at once per
+            replica; `uvicorn`, one process per core.
         bundle: gives the ontology, and the models where they are real.
         detector, classifiers: `real`, or `nothing`.
         num_garments: fewest and most per photo that a detector of nothing finds; `mix` is uniform or skewed.
@@ -211,7 +212,7 @@ def main() -> None:
     else:
         from tests.bench.rivals import serve_defaults, serve_uvicorn
 
-        (serve_defaults if setup.kind == "defaults" else serve_uvicorn)(setup, directory, _wait)
+        (serve_uvicorn if setup.kind == "uvicorn" else serve_defaults)(setup, directory, _wait)
 
 
 if __name__ == "__main__":

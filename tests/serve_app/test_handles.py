@@ -33,7 +33,9 @@ def _too_large() -> grpc.aio.AioRpcError:
     [
         pytest.param(DeadlineExceeded("late", "by 2 s"), DeadlineExceeded, id="ours_over_grpc"),
         pytest.param(ValueError("secret"), ModelFailed, id="anything_else_over_grpc"),
-        pytest.param(RayTaskError("f", "trace", DeadlineExceeded("late", "by 2 s")), DeadlineExceeded, id="ours_by_ray"),
+        pytest.param(
+            RayTaskError("f", "trace", DeadlineExceeded("late", "by 2 s")), DeadlineExceeded, id="ours_by_ray"
+        ),
         pytest.param(RayTaskError("f", "trace", ValueError("secret")), ModelFailed, id="anything_else_by_ray"),
         pytest.param(_too_large(), ModelUnavailable, id="the_connection_itself"),
         pytest.param(DeploymentUnavailableError("detector"), ModelUnavailable, id="no_deployment"),  # type: ignore[arg-type]
