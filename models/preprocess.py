@@ -33,8 +33,11 @@ def normalise(images: Tensor) -> Tensor:
 def inference_dtype(device: torch.device) -> torch.dtype:
     """The number format to compute in: bfloat16 where the hardware computes in it, else float32.
 
-    A processor without native bfloat16 emulates it at about half the speed of float32.
+    A processor without native bfloat16 emulates it at about half the speed of float32. Whoever wants exact answers says
+    so to torch in the thread that loads the model: `torch.set_autocast_dtype(device, torch.float32)`.
     """
+    if device.type in ("cuda", "cpu") and torch.get_autocast_dtype(device.type) == torch.float32:
+        return torch.float32
     if device.type == "cuda":
         has_bf16 = torch.cuda.get_device_capability(device) >= (8, 0)
     else:

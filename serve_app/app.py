@@ -52,8 +52,8 @@ def bind_bundle(args: TaggerArgs, options_of: OptionsOf = deployment_options) ->
     return bind_app(
         args,
         BundleFacts.of(bundle),
-        partial(load_detector, device=args.device, num_threads=args.num_threads),
-        lambda category: partial(load_classifier, category=category, device=args.device, num_threads=args.num_threads),
+        partial(load_detector, args=args),
+        lambda category: partial(load_classifier, category=category, args=args),
         options_of,
     )
 

@@ -83,7 +83,7 @@ class CatalogTagger:
         """
         from serve_app.loading import load_detector
 
-        detector = load_detector(args.bundle_uri, args.device, args.num_threads)
+        detector = load_detector(args.bundle_uri, args)
         bundle = load_bundle(args.bundle_uri, check_digests=False)  # they were checked a line ago
         if bundle.digest != digest:
             raise TaggingError("the bundle was replaced while the run went on; give every bundle an address of its own")

@@ -1,7 +1,7 @@
 """`models`: detector and classifier by batch size, torchvision as it comes against ours, quality beside the speed.
 
 The baseline has the same weights at the same input size: eager, float32, contiguous memory, torchvision's own counts of
-proposals. `plain` is float32 eager with our counts: what the fast path has to answer like.
+proposals. `plain` is float32 eager with our counts: what the fast path has to answer like. `exact` is ours in float32.
 """
 
 import tempfile
@@ -148,6 +148,7 @@ def run(bundle: Bundle, out_dir: Path, *, rounds: int, num_photos: int) -> None:
             "torchvision": SwappedTagger(bundle, StockDetector(bundle), plain_heads),
             "plain": SwappedTagger(bundle, PlainDetector(bundle), plain_heads),
             "ours": Tagger(bundle),
+            "exact": _exact(bundle),
         }
         rows = _speed(taggers, photos, bundle, rounds)
         quality = _quality(taggers, photos)
@@ -155,6 +156,16 @@ def run(bundle: Bundle, out_dir: Path, *, rounds: int, num_photos: int) -> None:
     publish("models", rows, {**facts, "quality": quality}, out_dir)
     for name, entry in quality.items():
         print(f"{name}: {entry}")
+
+
+def _exact(bundle: Bundle) -> Tagger:
+    """Ours as `precision: exact` has it."""
+    usual = torch.get_autocast_dtype("cpu")
+    torch.set_autocast_dtype("cpu", torch.float32)
+    try:
+        return Tagger(bundle)
+    finally:
+        torch.set_autocast_dtype("cpu", usual)
 
 
 def _speed(
@@ -171,7 +182,7 @@ def _speed(
         detectors = {name: partial(tagger._detector.detect, canvases[:batch], 0.5) for name, tagger in taggers.items()}
         classifiers = {
             name: partial(taggers[name]._classifiers[category].classify, crops[:batch])
-            for name in ("torchvision", "ours")
+            for name in ("torchvision", "ours", "exact")
         }
         for model, sides in (("detector", detectors), ("classifier", classifiers)):
             taken = alternate(sides, rounds)
@@ -189,6 +200,10 @@ def _quality(taggers: dict[str, SwappedTagger | Tagger], photos: Sequence[Labell
         quality[name] = {"ap": detection["ap"], "ap50": detection["ap50"], "macro_f1": summary["macro_f1"]}
     quality["counts"] = {"photos": detection["photos"], "garments": detection["boxes"]}
     images = [read_photo(photo.path) for photo in photos]
-    same = sum(agreement(taggers["plain"].tag(image), taggers["ours"].tag(image)) for image in images)
-    quality["same_answers"] = {"photos": len(images), "same": same}
+    plain = [taggers["plain"].tag(image) for image in images]
+    same = {
+        name: sum(agreement(one, taggers[name].tag(image)) for one, image in zip(plain, images, strict=True))
+        for name in ("ours", "exact")
+    }
+    quality["same_answers"] = {"photos": len(images), **same}
     return quality

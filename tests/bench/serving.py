@@ -172,13 +172,13 @@ def bind(setup: Setup, directory: Path, options_of: Any) -> Any:
         data["categories"] = dict(list(data["categories"].items())[: setup.categories])
         bundle = replace(bundle, ontology=Ontology.from_dict(data))
     names = bundle.ontology.category_names
-    load: Any = partial(load_detector, device=args.device, num_threads=args.num_threads)
+    load: Any = partial(load_detector, args=args)
     if setup.detector != "real":
         load = partial(load_scripted, setup.num_garments, weights_of(names, setup.mix))
 
     def classifier(category: str) -> Any:
         if setup.classifiers == "real":
-            return partial(load_classifier, category=category, device=args.device, num_threads=args.num_threads)
+            return partial(load_classifier, category=category, args=args)
         return partial(load_fixed, bundle.ontology.categories[category])
 
     counted = partial(load_counted, load, directory / "batches")

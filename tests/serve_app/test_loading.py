@@ -7,9 +7,12 @@ import pytest
 
 _PROGRAM = """
 import sys
+from serve_app.config import TaggerArgs
 from serve_app.loading import _prepare_torch
-_prepare_torch(1)
+_prepare_torch(TaggerArgs(precision="exact"))
 import torch
+from models.preprocess import inference_dtype
+assert inference_dtype(torch.device("cpu")) == torch.float32
 assert "torch._dynamo" not in sys.modules and "torchvision" in sys.modules
 assert torch.get_num_threads() == 1
 import torch._dynamo
