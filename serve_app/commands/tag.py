@@ -50,8 +50,10 @@ def tag(
             print(json.dumps({"file": str(path), **_as_dict(outcome)}))
         elif isinstance(outcome, TaggingError):
             err.print(f"[bold red]{escape(path.name)}[/]: {escape(outcome.message)}", highlight=False)
-        else:
+        elif outcome.garments:
             out.print(response_table(path.name, outcome))
+        else:
+            out.print(f"{escape(path.name)}: no garment found", highlight=False)
         if draw and isinstance(outcome, TagResponse):
             _draw(path, outcome, draw)
     if failures:
@@ -60,7 +62,7 @@ def tag(
 
 def response_table(title: str, response: TagResponse) -> Table:
     """A garment a row: category, score, attributes and colours, for a terminal."""
-    table = Table(title=f"{escape(title)}: {len(response.garments)} garments", title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     for column in ("garment", "score", "attributes", "colours"):
         table.add_column(column)
     for garment in response.garments:

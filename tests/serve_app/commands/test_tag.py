@@ -38,6 +38,11 @@ def test_the_table_for_people_names_garments_and_values(url: str, folder: Path) 
     assert "dress" in done.stdout and "neckline round 0.90" in done.stdout
 
 
+def test_a_photo_without_garments_is_a_line_and_no_table(url: str, folder: Path) -> None:
+    done = CliRunner().invoke(app, ["tag", str(folder / "a.png"), "--url", url, "--min-score", "1"])
+    assert (done.exit_code, done.stdout) == (0, "a.png: no garment found\n")
+
+
 def test_an_error_of_ours_is_a_sentence_and_no_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
