@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from models.errors import ImageTruncated, ImageUnreadable, UnsupportedImageType
 
 ACCEPTED_TYPES = ("image/jpeg", "image/png", "image/webp")
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+"""Of the files that are taken for photos where a folder is given, in lower case."""
 _ALIASES = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_DECODED_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
@@ -62,7 +64,9 @@ def read_header(data: bytes, content_type: str | None = None) -> ImageHeader:
         ImageTruncated: if the file ends before its pixels begin, or its length says that the end is missing.
         UnsupportedImageType: if the type is not accepted, differs from the declared one, or the picture is animated.
     """
-    media_type = _media_type(data)
+    media_type = media_type_of(data)
+    if media_type is None:
+        raise _refusal(data)
     declared = (content_type or "").split(";")[0].strip().lower()
     declared = _ALIASES.get(declared, declared)
     if declared.startswith("image/") and declared not in ("image/*", media_type):
@@ -77,19 +81,24 @@ def read_header(data: bytes, content_type: str | None = None) -> ImageHeader:
     return header
 
 
-def _media_type(data: bytes) -> str:
+def media_type_of(data: bytes) -> str | None:
+    """The accepted type that the first bytes of a file tell; None for any other."""
     if data.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
     if data.startswith(_PNG_SIGNATURE):
         return "image/png"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
+    return None
+
+
+def _refusal(data: bytes) -> UnsupportedImageType | ImageUnreadable:
     name = _other_type(data)
     if name:
-        raise UnsupportedImageType(f"{name} pictures are not accepted; send JPEG, PNG or WebP")
+        return UnsupportedImageType(f"{name} pictures are not accepted; send JPEG, PNG or WebP")
     if not data:
-        raise ImageUnreadable("the picture is empty: no bytes arrived")
-    raise ImageUnreadable("the bytes are no picture; send JPEG, PNG or WebP")
+        return ImageUnreadable("the picture is empty: no bytes arrived")
+    return ImageUnreadable("the bytes are no picture; send JPEG, PNG or WebP")
 
 
 def _other_type(data: bytes) -> str:

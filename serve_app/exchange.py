@@ -16,6 +16,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from models.errors import TaggingError
+from models.image_headers import media_type_of
 from serve_app.schemas import (
     BatchResponse,
     BatchResult,
@@ -200,13 +201,7 @@ def _file(path: Path) -> Exchange[bytes]:
 
 def _content_type(content: bytes) -> str:
     """Type by the first bytes; file names lie. What is none of ours is the service's to refuse."""
-    if content.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
-        return "image/webp"
-    return "application/octet-stream"
+    return media_type_of(content) or "application/octet-stream"
 
 
 def query_params(query: TagQuery) -> dict[str, str]:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import typer
 
 from models.errors import InputError
+from models.image_headers import PHOTO_SUFFIXES
 from serve_app.commands.console import err, out, progress_bar
 from serve_app.loadtest import LoadPhoto, Record, closed_loop, open_loop, parse_profile, poisson
 
@@ -21,7 +22,6 @@ _RENDERED_SEED = 4001
 _LONG_SIDE_PX = 384
 _NUM_PER_CATEGORY = 3
 _MAX_DRAWN = 400  # a category is the largest garment of every fifth to tenth photo
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 def loadtest(
@@ -96,7 +96,7 @@ def _refuse_other_hosts(url: str) -> None:
 
 
 def _folder(directory: Path) -> list[LoadPhoto]:
-    paths = sorted(path for path in directory.glob("*") if path.suffix.lower() in _SUFFIXES)
+    paths = sorted(path for path in directory.glob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
     if not paths:
         raise InputError(f"no photos in {directory}")
     return [LoadPhoto(path.read_bytes()) for path in paths]

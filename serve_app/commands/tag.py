@@ -11,6 +11,7 @@ from rich.table import Table
 
 from models.drawing import Note, draw_notes
 from models.errors import TaggingError
+from models.image_headers import PHOTO_SUFFIXES
 from models.images import decode_image
 from serve_app.client import TaggerClient, TagQuery
 from serve_app.commands.console import err, out
@@ -85,7 +86,7 @@ def _attribute_lines(garment: Garment) -> list[str]:
 
 def _expanded(path: Path) -> list[Path]:
     if path.is_dir():
-        return sorted(each for each in path.iterdir() if each.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
+        return sorted(each for each in path.iterdir() if each.suffix.lower() in PHOTO_SUFFIXES)
     return [path]
 
 
