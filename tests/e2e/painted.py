@@ -15,6 +15,7 @@ from serve_app.classifier import ClassifierModel
 from serve_app.detector import DetectorModel
 
 THREE_DRESSES = (180, 40, 45)
+ONE_DRESS = (120, 80, 30)
 ONE_SKIRT = (40, 160, 60)
 NOTHING = (128, 128, 128)
 UNSURE_TOP = (230, 210, 60)
@@ -34,6 +35,7 @@ SLOW_S = 1.0
 _BOXES = ((8.0, 8.0, 40.0, 60.0), (30.0, 10.0, 60.0, 90.0), (10.0, 40.0, 70.0, 95.0))
 _CATEGORIES_BY_COLOUR = {
     THREE_DRESSES: ("dress", "dress", "dress"),
+    ONE_DRESS: ("dress",),
     ONE_SKIRT: ("skirt",),
     UNSURE_TOP: ("top",),
     HIDDEN_TOP: ("top",),
