@@ -16,6 +16,7 @@ from models.types import Box
 
 # All chosen on the masks of 150 street photos and of 200 drawn ones; none changes the result much.
 _GRID_PX = 48
+_FOREGROUND_PX = 384
 _RING = 0.15  # of the box's sides: skin, trousers and walls beside a garment continue inside its box
 _ROUNDS = 4
 _BIN = np.array([0.06, 0.03, 0.03], dtype=np.float32)  # of OKLab: folds and shadows move lightness most
@@ -64,7 +65,9 @@ def garment_pixels(image: NDArray[np.uint8], box: Box, others: Sequence[Box] = (
     if box[0] >= box[2] or box[1] >= box[3]:
         return None
     if box == (0.0, 0.0, width, height):
-        box = foreground_box(image)
+        step = max(1, max(height, width) // _FOREGROUND_PX)  # of 24 megapixels, 10 ms instead of 100
+        x1, y1, x2, y2 = foreground_box(image[::step, ::step])
+        box = (x1 * step, y1 * step, x2 * step, y2 * step)
     ys, xs = _spread(box[1], box[3], height), _spread(box[0], box[2], width)
     rgb = image[np.ix_(ys, xs)]
     oklab = srgb_to_oklab(rgb)

@@ -142,10 +142,11 @@ def test_a_second_box_of_the_same_garment_takes_nothing_away() -> None:
     assert _shares(image, BOX, (22.0, 12.0, 80.0, 108.0)) == _shares(image, BOX)
 
 
-def test_the_whole_photo_as_box_means_its_foreground() -> None:
-    image = np.full((400, 300, 3), 235, dtype=np.uint8)
-    _fill(image, (90, 60, 210, 340), RED)
-    assert _shares(image, (0.0, 0.0, 300.0, 400.0)) == {"red": 1.0}
+@pytest.mark.parametrize("scale", [1, 5])
+def test_the_whole_photo_as_box_means_its_foreground(scale: int) -> None:
+    image = np.full((401 * scale, 301 * scale, 3), 235, dtype=np.uint8)
+    _fill(image, (90 * scale, 60 * scale, 210 * scale, 340 * scale), RED)
+    assert _shares(image, (0.0, 0.0, 301.0 * scale, 401.0 * scale)) == {"red": 1.0}
 
 
 def test_colours_of_drawn_garments_are_the_drawn_ones() -> None:
