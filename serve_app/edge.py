@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.admission import Admission
 from serve_app.api import REQUEST_ID, REQUEST_ID_HEADER, error_response
-from serve_app.errors import DeadlineExceeded, Overloaded
+from serve_app.errors import DeadlineExceeded, NotFound, Overloaded
 from serve_app.metrics import REQUESTS, Meter, NullMeter, RayMeter
 from serve_app.pace import Pace
 
@@ -71,6 +71,10 @@ class Edge:
             return
         request_id = _request_id(scope)
         scope = {**scope, "headers": _cleaned(scope, request_id)}
+        if not scope["path"].startswith("/"):  # `*` and the like: Serve has no route for them and would say 404 in text
+            refusal = error_response(NotFound.code, "no such path", request_id, _own_headers(request_id))
+            await refusal(scope, receive, send)
+            return
         answer = _Answer(send)
         if scope["path"] != _PHOTO:
             await self._answer(scope, receive, answer, request_id)
@@ -117,7 +121,7 @@ class Edge:
     ) -> None:
         if scope["path"] == _PHOTO:
             self._meter.count(REQUESTS, outcome=error.code)
-        headers = {REQUEST_ID_HEADER: request_id}
+        headers = _own_headers(request_id)
         if error.retry_after_s is not None:
             headers["retry-after"] = str(error.retry_after_s)
         await error_response(error.code, error.message, request_id, headers)(scope, receive, send)
@@ -209,6 +213,10 @@ def _request_id(scope: Scope) -> str:
     """The caller's own id if it is harmless: Serve decodes it without asking whether it can."""
     given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
     return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _own_headers(request_id: str) -> dict[str, str]:
+    return {REQUEST_ID_HEADER: request_id, "x-content-type-options": "nosniff"}
 
 
 def _cleaned(scope: Scope, request_id: str) -> list[tuple[bytes, bytes]]:

@@ -34,14 +34,15 @@ class Pace:
     def leave(self, *, is_finished: bool) -> None:
         """A request goes; `is_finished` if it was answered, not refused."""
         self.num_inside -= 1
+        now = self._clock()
+        self._forget(now)
         if is_finished:
-            self._finished.append(self._clock())
+            self._finished.append(now)
 
     def wait_s(self) -> float | None:
         """Seconds until one more would be answered at the present pace; None while too little was finished to tell."""
         now = self._clock()
-        while self._finished and self._finished[0] < now - _WINDOW_S:
-            self._finished.popleft()
+        self._forget(now)
         busy_s = now - max(self._busy_since, now - _WINDOW_S)
         if not self._finished or (len(self._finished) < _TELLING_COUNT and busy_s < _TELLING_S):
             return None
@@ -50,3 +51,8 @@ class Pace:
     def retry_after_s(self) -> int:
         """Whole seconds for a Retry-After header."""
         return min(MAX_RETRY_AFTER_S, max(1, math.ceil(self.wait_s() or 0.0)))
+
+    def _forget(self, now: float) -> None:
+        """Called at every end too: a service that never refuses would keep all it ever finished."""
+        while self._finished and self._finished[0] < now - _WINDOW_S:
+            self._finished.popleft()

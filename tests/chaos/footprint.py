@@ -18,16 +18,21 @@ class Footprint:
 
 
 def footprints() -> dict[str, Footprint]:
-    """Of all our descendants, by title and id: replicas, proxy, controller, and Ray's own."""
+    """Of all our descendants, by name and id: replicas, proxy, controller, and Ray's own."""
     found = {}
     for process in processes(""):
         folder = Path("/proc", str(process))
         try:
-            title = folder.joinpath("cmdline").read_text().split("\0")[0].removeprefix("ray::")
+            name = _name(folder.joinpath("cmdline").read_text().split("\0"))
             pages = int(folder.joinpath("statm").read_text().split()[1])
-            found[f"{Path(title).name} {process}"] = Footprint(
-                pages * _PAGE_MB, len(list(folder.joinpath("fd").iterdir()))
-            )
+            found[f"{name} {process}"] = Footprint(pages * _PAGE_MB, len(list(folder.joinpath("fd").iterdir())))
         except OSError:  # ended meanwhile
             continue
     return found
+
+
+def _name(words: list[str]) -> str:
+    """Of a process by its command line; what Ray puts behind a dot is the method that it runs at the moment."""
+    if words[0].startswith("ray::"):
+        return words[0].removeprefix("ray::").partition(".")[0]
+    return Path(next((word for word in words if word.endswith(".py")), words[0])).name

@@ -7,7 +7,7 @@ import asyncio
 import json
 import os
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import httpx
@@ -24,7 +24,7 @@ from tests.fakes import photo_bytes
 SECONDS = float(os.environ.get("SOAK_SECONDS", "1800"))
 _SAMPLE_S = 10.0
 _WARM_UP = 1 / 3  # of the run: caches, arenas and thread pools fill
-_CYCLE = "2x20,6x20,10x20"
+_CYCLE = "1x20,2x20,4x20"
 _FAILS_EVERY = (0, 0, 50)
 _PHOTOS = [
     LoadPhoto(photo_bytes(image_hw, colour))
@@ -40,7 +40,7 @@ class Samples:
     times_s: list[float] = field(default_factory=list)
     memory_mb: dict[str, list[float]] = field(default_factory=dict)
     files: dict[str, list[int]] = field(default_factory=dict)
-    series: list[int] = field(default_factory=list)
+    series: list[dict[str, int]] = field(default_factory=list)
 
     def read(self, now_s: float, metrics_url: str) -> None:
         """Add one reading; a process that was not there at the first reading is left out."""
@@ -51,11 +51,23 @@ class Samples:
                 self.memory_mb.setdefault(name, []).append(round(held.memory_mb, 2))
                 self.files.setdefault(name, []).append(held.num_files)
         lines = httpx.get(metrics_url, timeout=30).text.splitlines()
-        self.series.append(sum(not line.startswith("#") for line in lines))
+        self.series.append(dict(Counter(line.partition("{")[0] for line in lines if not line.startswith("#"))))
+
+    @property
+    def num_warm(self) -> int:
+        """Readings of the warm-up."""
+        return int(len(self.times_s) * _WARM_UP)
+
+    def new_series(self) -> dict[str, int]:
+        """Series that came after the warm-up, by the name of their metric."""
+        before = self.series[self.num_warm]
+        return {
+            name: count - before.get(name, 0) for name, count in self.series[-1].items() if count > before.get(name, 0)
+        }
 
     def slopes(self) -> dict[str, float]:
         """Percent per ten minutes that the memory of each process grows after the warm-up, by a straight line."""
-        begin = int(len(self.times_s) * _WARM_UP)
+        begin = self.num_warm
         times = np.array(self.times_s[begin:])
         found = {}
         for name, sizes in self.memory_mb.items():
@@ -90,7 +102,7 @@ async def soak(service: Service) -> tuple[Samples, list[Record], Counter[int]]:
     others = [asyncio.create_task(work()) for work in (hostile, fail)]
     loading = asyncio.create_task(load())
     while not loading.done():
-        samples.read(loop.time() - begin, service.metrics_url)
+        await asyncio.to_thread(samples.read, loop.time() - begin, service.metrics_url)
         await asyncio.wait([loading], timeout=_SAMPLE_S)
     for task in others:
         task.cancel()
@@ -109,7 +121,7 @@ def _draw(samples: Samples, path: Path) -> None:
     for name, sizes in samples.memory_mb.items():
         axes[0].plot(minutes[: len(sizes)], sizes, label=name.split(" ")[0], linewidth=0.8)
         axes[1].plot(minutes[: len(sizes)], samples.files[name], linewidth=0.8)
-    axes[2].plot(minutes, samples.series)
+    axes[2].plot(minutes, [sum(counts.values()) for counts in samples.series])
     for axis, label in zip(axes, ("resident memory, MB", "open files", "metric series"), strict=True):
         axis.set_ylabel(label)
         axis.set_ylim(bottom=0)
@@ -131,10 +143,12 @@ def main() -> None:
         "hostile": {str(status): count for status, count in sorted(statuses.items())},
         "slope_percent_per_10_min": samples.slopes(),
         "ended": [name for name, sizes in samples.memory_mb.items() if len(sizes) < len(samples.times_s)],
-        "series": [samples.series[0], samples.series[len(samples.series) // 3], samples.series[-1]],
+        "series": [sum(samples.series[at].values()) for at in (0, samples.num_warm, -1)],
+        "series_since_warm_up": samples.new_series(),
         "files": {name: [counts[0], max(counts), counts[-1]] for name, counts in samples.files.items()},
     }
     (out / "soak.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (out / "soak-samples.json").write_text(json.dumps(asdict(samples)), encoding="utf-8")
     _draw(samples, out / "soak.png")
     print(json.dumps(found, indent=1))
 

@@ -93,6 +93,20 @@ async def test_what_serve_says_is_said_in_our_form(serves: int, status: int, cod
     assert "secret" not in response.text
 
 
+async def test_a_path_that_is_none_is_not_found_without_asking_serve() -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    proxy = Proxy()
+    await Edge(proxy)({"type": "http", "method": "OPTIONS", "path": "*", "headers": []}, receive, send)
+    assert sent[0]["status"] == 404 and b"not_found" in sent[1]["body"] and not proxy.seen
+
+
 async def test_answers_of_a_router_pass_untouched() -> None:
     refusal = JSONResponse({"error": {"code": "overloaded"}}, 503, {"retry-after": "7"})
     response = await _post(Proxy(lambda scope, body: refusal))
@@ -186,6 +200,16 @@ def test_retry_after_follows_the_queue() -> None:
     assert pace.retry_after_s() == 21
     now += 60
     assert pace.wait_s() is None
+
+
+def test_a_service_that_never_refuses_does_not_keep_all_it_ever_finished() -> None:
+    now = 0.0
+    pace = Pace(lambda: now)
+    for _ in range(1000):
+        now += 1
+        pace.enter()
+        pace.leave(is_finished=True)
+    assert len(pace._finished) <= 11
 
 
 def test_refusals_are_no_pace() -> None:
