@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from serve_app.errors import Overloaded
 from serve_app.pace import MAX_RETRY_AFTER_S, Pace
 
-_QUEUE_BEGINS = 8  # fewer photos than this are a batch, and no queue
 _UNKNOWN_QUEUE = 64  # taken while nobody knows how fast they will be answered
 
 
@@ -17,11 +16,13 @@ class Admission:
     Args:
         max_wait_s: a photo that would be answered later than this from now is refused.
         pace: how fast photos are finished; None for a new one.
+        num_free: photos that may be there whatever their pace; the default is a batch, which is no queue.
     """
 
-    def __init__(self, max_wait_s: float, pace: Pace | None = None) -> None:
+    def __init__(self, max_wait_s: float, pace: Pace | None = None, num_free: int = 8) -> None:
         self._max_wait_s = max_wait_s
         self._pace = pace or Pace()
+        self._num_free = num_free
 
     def check(self) -> None:
         """Call before a body is read.
@@ -33,7 +34,7 @@ class Admission:
         if wait_s is None:
             is_full, left_s = num_inside >= _UNKNOWN_QUEUE, 1
         else:
-            is_full = num_inside >= _QUEUE_BEGINS and wait_s > self._max_wait_s
+            is_full = num_inside >= self._num_free and wait_s > self._max_wait_s
             left_s = min(MAX_RETRY_AFTER_S, math.ceil(wait_s - self._max_wait_s / 2))
         if is_full:
             raise Overloaded("too many requests wait; try again", f"{num_inside} inside, wait {wait_s} s", left_s)

@@ -32,6 +32,7 @@ _PHOTO = "/v1/tag"
 # Below half of a photo's time to its answer (TaggerArgs.request_deadline_s, 10 s): what is admitted is answered, and a
 # flood is forgotten so many seconds after its end.
 MAX_WAIT_S = 4.0
+_NUM_FREE = 32  # what one router takes at once (deployments.py): a slow machine is not an overloaded one
 _TRIES = 3
 _KEPT_BYTES = 256 * 2**20
 _SERVES_PATHS = "/-/"
@@ -59,7 +60,7 @@ class Edge:
         self._left_bytes = kept_bytes
         self._meter = meter or NullMeter()
         self._pace = pace or Pace()
-        self._admission = Admission(MAX_WAIT_S, self._pace)
+        self._admission = Admission(MAX_WAIT_S, self._pace, _NUM_FREE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, as ASGI wants it."""

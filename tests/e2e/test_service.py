@@ -28,6 +28,8 @@ FEEDBACK = {
     "values": ["v_neck"],
 }
 BATCHES = "ray_tagger_batch_size_count"
+NUM_CALLERS = 40
+"""At a time; a machine that answers ten photos a second refuses none of them."""
 
 
 def _photo(colour: tuple[int, int, int]) -> bytes:
@@ -108,7 +110,7 @@ def test_concurrent_requests_share_batches_and_get_equal_answers(cluster: Cluste
     async def ask() -> list[httpx.Response]:
         async with httpx.AsyncClient(base_url=cluster.service.url, timeout=120) as client:
             photo = _photo(painted.THREE_DRESSES)
-            return list(await asyncio.gather(*(client.post("/v1/tag", content=photo) for _ in range(64))))
+            return list(await asyncio.gather(*(client.post("/v1/tag", content=photo) for _ in range(NUM_CALLERS))))
 
     def calls(scrape: Scrape) -> float:
         return scrape.value("ray_tagger_stage_duration_seconds_count", stage="detect")
@@ -118,9 +120,9 @@ def test_concurrent_requests_share_batches_and_get_equal_answers(cluster: Cluste
     assert {response.status_code for response in responses} == {200}
     answers = {str({key: response.json()[key] for key in ("garments", "tags", "image")}) for response in responses}
     assert len(answers) == 1
-    assert len({response.json()["request_id"] for response in responses}) == 64
-    after = wait_for(url, lambda scrape: calls(scrape) >= calls(before) + 64)
-    assert _batches(after)["detector"] - _batches(before)["detector"] < 64
+    assert len({response.json()["request_id"] for response in responses}) == NUM_CALLERS
+    after = wait_for(url, lambda scrape: calls(scrape) >= calls(before) + NUM_CALLERS)
+    assert _batches(after)["detector"] - _batches(before)["detector"] < NUM_CALLERS
     alone = [
         scrape.value("ray_tagger_batch_size_bucket", deployment="detector", le="1.0") for scrape in (before, after)
     ]

@@ -239,18 +239,20 @@ def test_a_burst_after_quiet_tells_nothing_of_the_pace_before_it() -> None:
 async def test_a_photo_whose_turn_would_come_too_late_is_refused_before_a_router_hears_of_it() -> None:
     now = 0.0
     pace, meter, proxy = Pace(lambda: now), FakeMeter(), Proxy(_good)
-    for _ in range(10):
+    for _ in range(34):
         pace.enter()
-    pace.leave(is_finished=True)
-    now = 5.0  # one photo in five seconds, nine inside: the tenth would wait 50 s
+    for _ in range(2):
+        pace.leave(is_finished=True)
+    now = 4.0  # two photos in four seconds, 32 inside: one more would wait 66 s
     client = httpx.AsyncClient(
         transport=httpx.ASGITransport(Edge(proxy, meter=meter, pace=pace)), base_url="http://tagger"
     )
     refused = await client.post("/v1/tag", content=b"x", headers={"x-request-id": "mine"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
-    assert (refused.headers["retry-after"], refused.headers["x-request-id"]) == ("48", "mine")
+    assert (refused.headers["retry-after"], refused.headers["x-request-id"]) == ("60", "mine")
     assert meter.counts == {("tagger_requests", "overloaded"): 1} and not proxy.seen
-    assert (await client.post("/v1/feedback", content=b"x")).status_code == 200
+    pace.leave(is_finished=False)  # 31 inside, which are no queue
+    assert (await client.post("/v1/tag", content=b"x")).status_code == 200
 
 
 def test_serve_puts_it_outermost_into_every_proxy() -> None:
