@@ -236,6 +236,23 @@ def test_a_burst_after_quiet_tells_nothing_of_the_pace_before_it() -> None:
     assert pace.wait_s() == pytest.approx(17 * 2 / 4)
 
 
+def test_the_pace_of_the_last_queue_is_remembered_for_a_minute() -> None:
+    now = 0.0
+    pace = Pace(lambda: now)
+    for _ in range(30):
+        pace.enter()
+    for _ in range(30):  # ten a second
+        now += 0.1
+        pace.leave(is_finished=True)
+    now += 50
+    pace.enter()
+    assert pace.wait_s() == pytest.approx(2 / 10)
+    pace.leave(is_finished=False)
+    now += 10
+    pace.enter()
+    assert pace.wait_s() is None
+
+
 async def test_a_photo_whose_turn_would_come_too_late_is_refused_before_a_router_hears_of_it() -> None:
     now = 0.0
     pace, meter, proxy = Pace(lambda: now), FakeMeter(), Proxy(_good)
