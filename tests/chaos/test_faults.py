@@ -53,14 +53,6 @@ def _known_capacity(service: Service) -> Iterator[None]:
     service.orders("detector").give_all()
 
 
-@pytest.fixture(scope="module")
-def lone_service(service: Service) -> Iterator[Service]:
-    """One replica of everything."""
-    _roll(service, 1)
-    yield service
-    _roll(service, 2)
-
-
 def _roll(service: Service, num_replicas: int) -> None:
     before = {name: set(processes(replica(name))) for name in DOUBLED}
     service.roll(num_replicas=num_replicas)
@@ -123,12 +115,21 @@ def test_a_model_that_hangs_or_fails_is_replaced(service: Service, deployment: s
     assert trial.num_lost == 0
 
 
-@pytest.mark.parametrize("deployment", DOUBLED[:3])
-def test_the_only_replica_killed(lone_service: Service, deployment: str) -> None:
-    faults = [Fault(at_s, partial(kill, replica(deployment))) for at_s in (5, 20)]
-    profile = f"{RATE / 2:g}x40"
-    trial = _trial(lone_service, f"kill the only {deployment}, twice", profile, *faults, watched=deployment)
-    assert trial.num_lost == trial.num_duplicated == trial.num_failed == 0, trial.by_code
+def test_the_only_replica_of_each_kind_killed(service: Service) -> None:
+    _roll(service, 1)
+    trials = [
+        _trial(
+            service,
+            f"kill the only {deployment}, twice",
+            f"{RATE / 2:g}x40",
+            *[Fault(at_s, partial(kill, replica(deployment))) for at_s in (5, 20)],
+            watched=deployment,
+        )
+        for deployment in DOUBLED[:3]
+    ]
+    _roll(service, 2)
+    for trial in trials:
+        assert trial.num_lost == trial.num_duplicated == trial.num_failed == 0, trial.by_code
 
 
 def test_a_slow_detector(service: Service) -> None:
