@@ -1,5 +1,6 @@
 """The Serve config files of the overlays start the real application: on nodes as the manifests describe, here all on
-this machine. Their GPUs exist in Ray's books only, so the models are told to compute on the CPU; nothing else changes.
+this machine. Their GPUs exist in Ray's books only, so the models are told to compute on the CPU, and the file of API
+keys, there a mounted Secret, is one of the test's; nothing else changes.
 """
 
 import shutil
@@ -13,6 +14,7 @@ import httpx
 import pytest
 import yaml
 
+from serve_app.keys import Key, digest_of, new_key, write_keys
 from serve_app.serve_config import APPLICATION
 from tests.e2e.conftest import free_port
 
@@ -49,7 +51,7 @@ def overlay(request: pytest.FixtureRequest) -> Iterator[str]:
         shutil.rmtree(temp_dir, ignore_errors=True)
 
 
-def test_the_config_of_an_overlay_starts_and_serves(overlay: str) -> None:
+def test_the_config_of_an_overlay_starts_and_serves(overlay: str, tmp_path: Path) -> None:
     from ray import serve
     from ray.serve.context import _get_global_client
     from ray.serve.schema import ServeDeploySchema
@@ -57,9 +59,14 @@ def test_the_config_of_an_overlay_starts_and_serves(overlay: str) -> None:
     config = yaml.safe_load((OVERLAYS / overlay / "serve_config.yaml").read_text(encoding="utf-8"))
     (application,) = config["applications"]
     application["args"]["device"] = "cpu"
+    key = new_key()
+    if "api_keys" in application["args"]:
+        keys = tmp_path / "api-keys.yaml"
+        write_keys(keys, [Key(name="shop", sha256=digest_of(key))])
+        application["args"]["api_keys"] = str(keys)
     port = free_port()
     # one proxy, since all nodes share the machine's ports
-    serve.start(http_options={"host": "127.0.0.1", "port": port, "location": "HeadOnly"})
+    serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
     _get_global_client().deploy_apps(ServeDeploySchema.model_validate(config))
     _wait_until_running()
     status = serve.status().applications[APPLICATION]
@@ -67,10 +74,10 @@ def test_the_config_of_an_overlay_starts_and_serves(overlay: str) -> None:
     assert {
         name: deployment.replica_states.get("RUNNING", 0) for name, deployment in status.deployments.items()
     } == wanted
-    photo = _photo()
-    response = httpx.post(f"http://127.0.0.1:{port}/v1/tag", content=photo, timeout=60)
+    headers = {"authorization": f"Bearer {key}"}
+    response = httpx.post(f"http://127.0.0.1:{port}/v1/tag", content=_photo(), headers=headers, timeout=60)
     assert response.status_code == 200, response.text
-    assert [garment["status"] for garment in response.json()["garments"]], "a dress fills the photo"
+    assert {garment["status"] for garment in response.json()["garments"]} == {"ok"}
 
 
 def _photo() -> bytes:

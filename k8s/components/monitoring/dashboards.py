@@ -112,8 +112,9 @@ CATEGORY: list[Panel] = [
         "Photos or crops per batch, p50 and p95",
         "short",
         {
-            f"{{{{deployment}}}} p{q:.0%}"[:-1]: f"histogram_quantile({q}, sum by (deployment, le) "
-            f"(rate(ray_tagger_batch_size_bucket{{{DEP}}}[{R}])))"
+            # up to a whole number: between the bounds 0 and 1 Prometheus finds batches of half a photo
+            f"{{{{deployment}}}} p{q:.0%}"[:-1]: f"ceil(histogram_quantile({q}, sum by (deployment, le) "
+            f"(rate(ray_tagger_batch_size_bucket{{{DEP}}}[{R}]))))"
             for q in (0.5, 0.95)
         },
     ),
