@@ -1,6 +1,7 @@
 """What was found -> what is answered: values chosen by score, the flat tags, the response body. Pure functions."""
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from models.colours import COLOUR_ATTRIBUTE, ColourShare
 from models.ontology import Attribute
@@ -11,6 +12,10 @@ from serve_app.metrics import LOW_CONFIDENCE, TAGS, Meter
 from serve_app.naming import NamedScore, Naming
 from serve_app.query import TagOptions
 from serve_app.schemas import Colour, Garment, ImageSize, TagResponse, Timing, Value
+
+_Answered = tuple[Attribute, Sequence[AttributeScore], Sequence[NamedScore]]
+"""An attribute with its scores, best first, by the ontology's names and by those of the answer."""
+_Scored = TypeVar("_Scored", AttributeScore, NamedScore)
 
 
 class Answerer:
@@ -37,8 +42,9 @@ class Answerer:
         tags: dict[str, None] = {}
         garments = []
         for garment in photo.garments:
-            garments.append(self._garment(garment, options))
-            tags.update(dict.fromkeys(self._tags(garment, options)))
+            answered = self._answered(garment, options)
+            garments.append(self._garment(garment, answered, options))
+            tags.update(dict.fromkeys(self._tags(garment, answered, options)))
         height, width = photo.image_hw
         times = photo.times
         return TagResponse(
@@ -55,14 +61,15 @@ class Answerer:
             ),
         )
 
-    def _garment(self, garment: TaggedGarment, options: TagOptions) -> Garment:
+    def _garment(self, garment: TaggedGarment, answered: Sequence[_Answered], options: TagOptions) -> Garment:
         category, naming = garment.detection.category, options.naming
         x1, y1, x2, y2 = (round(side, 2) for side in garment.detection.box)
         chosen, probabilities, unsure = {}, {}, []
-        for attribute, scores in self._answered(garment, options):
-            name, named = naming.attribute(attribute.name), naming.named(attribute, scores)
+        for attribute, _, named in answered:
+            name = naming.attribute(attribute.name)
             chosen[name] = _values(self._chosen(category, attribute, named, options.top_k), naming)
-            probabilities[name] = _values(named, naming)
+            if options.has_probabilities:  # some sixty objects a garment
+                probabilities[name] = _values(named, naming)
             if self._needs_review(category, attribute, named):
                 unsure.append(name)
         return Garment(
@@ -77,35 +84,32 @@ class Answerer:
             colours=_colours(garment.colours, naming),
         )
 
-    def _tags(self, garment: TaggedGarment, options: TagOptions) -> list[str]:
+    def _tags(self, garment: TaggedGarment, answered: Sequence[_Answered], options: TagOptions) -> list[str]:
         """Category and the values that hold, in words; counts the values by the ontology's names."""
         category, naming = garment.detection.category, options.naming
         words = [naming.category_label(category)]
-        for attribute, scores in self._answered(garment, options):
-            plain = Naming().named(attribute, scores)
-            for value in self._chosen(category, attribute, plain, top_k=None):
-                self._meter.count(TAGS, attribute=attribute.name, value=value.name or "")
-            for value in self._chosen(category, attribute, naming.named(attribute, scores), top_k=None):
+        for attribute, scores, named in answered:
+            for score in self._chosen(category, attribute, scores, top_k=None):
+                self._meter.count(TAGS, attribute=attribute.name, value=score.value)
+            for value in self._chosen(category, attribute, named, top_k=None):
                 if value.is_tag and value.name is not None:
                     words.append(value.label)
             if attribute.is_single and scores and scores[0].score < self._low_confidence_score:
                 self._meter.count(LOW_CONFIDENCE, category=category, attribute=attribute.name)
         return words
 
-    def _answered(
-        self, garment: TaggedGarment, options: TagOptions
-    ) -> list[tuple[Attribute, Sequence[AttributeScore]]]:
+    def _answered(self, garment: TaggedGarment, options: TagOptions) -> list[_Answered]:
         """Attributes that were classified and asked for, in the order of the ontology."""
         scores: AttributeScores | Mapping[str, tuple[AttributeScore, ...]] = garment.scores or {}
         return [
-            (attribute, scores[name])
+            (attribute, scores[name], options.naming.named(attribute, scores[name]))
             for name, attribute in self._bundle.attributes_of(garment.detection.category).items()
             if name in scores and (options.attributes is None or name in options.attributes)
         ]
 
     def _chosen(
-        self, category: str, attribute: Attribute, scores: Sequence[NamedScore], top_k: int | None
-    ) -> Sequence[NamedScore]:
+        self, category: str, attribute: Attribute, scores: Sequence[_Scored], top_k: int | None
+    ) -> Sequence[_Scored]:
         """The best `top_k`; without it the best of a single attribute, all above the threshold of several."""
         if top_k is not None:
             return scores[:top_k]

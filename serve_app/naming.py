@@ -79,6 +79,14 @@ class Naming:
 
         Values of a single choice exclude each other, so their scores add up; of several the best counts.
         """
+        if self.profile is None:  # every value has a name of its own, and the scores come best first
+            labels = self.language.values.get(attribute.name, {}) if self.language else {}
+            return [
+                NamedScore(
+                    each.value, labels.get(each.value) or words(each.value), each.score, each.value not in _UNTAGGED
+                )
+                for each in scores
+            ]
         found: dict[str | None, NamedScore] = {}
         for score in scores:
             name = self.value(attribute.name, score.value)
