@@ -14,4 +14,5 @@ _NUM_TAKING = sum(param.values[2] is GenerationMode.NEGATIVE for param in OPERAT
 
 @pytest.mark.parametrize(("path", "method", "mode"), OPERATIONS)
 def test_answers_are_as_documented(cluster: Cluster, path: str, method: str, mode: GenerationMode) -> None:
-    check_operation(cluster.service.url, path, method, mode, NUM_EXAMPLES // (2 * _NUM_TAKING))
+    num_sent = check_operation(cluster.service.url, path, method, mode, NUM_EXAMPLES // (2 * _NUM_TAKING))
+    print(f"{num_sent} {mode.name.lower()} requests to {method} {path}")  # seen with -s
