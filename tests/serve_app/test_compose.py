@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,7 @@ PHOTO = reading(photo_bytes((72, 96)))  # exactly the portrait canvas of the fak
 class Bench:
     """A composer around fakes."""
 
-    def __init__(self, threads: ThreadPoolExecutor, detect: FakeDetect, **limits: float) -> None:
+    def __init__(self, threads: Executor, detect: FakeDetect, **limits: float) -> None:
         self.detect = detect
         self.classify = {name: FakeClassify(name) for name in load_ontology().category_names}
         self.meter = FakeMeter()
@@ -51,6 +52,26 @@ class Bench:
     @property
     def called(self) -> dict[str, list[int]]:
         return {name: fake.num_crops for name, fake in self.classify.items() if fake.num_crops}
+
+
+class Held(Executor):
+    """Threads whose work waits until it is told to be done."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Future[Any], Any]] = []
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.waiting.append((Future(), lambda: fn(*args, **kwargs)))
+        return self.waiting[-1][0]
+
+    async def work(self) -> int:
+        """Do what waits, and let the callers go on; how much it was."""
+        work, self.waiting = self.waiting, []
+        for future, run in work:
+            future.set_result(run())
+        for _ in range(9):
+            await asyncio.sleep(0)
+        return len(work)
 
 
 @pytest.fixture
@@ -260,3 +281,17 @@ async def test_photos_beyond_the_room_wait_and_are_answered(threads: ThreadPoolE
     first.cancel()
     assert len((await third).garments) == 1
     await asyncio.wait([first, second])
+
+
+async def test_large_photos_leave_a_thread_to_small_ones() -> None:
+    threads = Held()
+    bench = Bench(threads, FakeDetect([]), num_decode_threads=2)
+    large = reading(photo_bytes((1800, 1800)))
+    async with asyncio.TaskGroup() as tasks:
+        for photo in (large, large, PHOTO):
+            tasks.create_task(bench.composer.tag(photo, OPTIONS))
+        assert await threads.work() == 0  # they only begin
+        assert await threads.work() == 3  # three are unpacked
+        assert await threads.work() == 2  # one large and the small one are decoded
+        assert len(bench.detect.canvases) == 2
+        assert await threads.work() == 1  # the other large one
