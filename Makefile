@@ -30,7 +30,7 @@ test: lint  ## the gate: lint, quick tests, then the tests on a real Ray instanc
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2  # one torch thread a process: more fight over the cores
 	@$(BIN)/pytest -q -m cluster
 
-chaos: install  ## faults under load and 10,000 hostile requests on a real Ray instance (20 minutes)
+chaos: install  ## faults under load and 10,000 hostile requests on a real Ray instance (half an hour and more)
 	@$(BIN)/pytest -q -m chaos tests/chaos
 
 soak: install  ## 30 minutes of changing load; memory, files and metric series over time (SOAK_SECONDS)
