@@ -138,6 +138,7 @@ export class Card {
   correct(index, attribute, values) {
     (this.corrections[index] ??= {})[attribute] = values;
     this.render();
+    this.node.querySelector(`[data-fix="${attribute}"]`)?.focus(); // the button that opened the dialog is drawn anew
     this.announce("Correction kept.");
   }
 

@@ -6,6 +6,7 @@ import { attributeName, attributeOf, categoryName, ontology, title, valueName } 
 
 const CATEGORY = "category"; // stands for an attribute where the garment itself is wrong
 let keep = null; // sends what is chosen
+let done = null; // is told what was kept, once the dialog is closed
 
 // Asks about one attribute of an answered garment, or its category; onKept(values) once the service has it.
 export function askWhatIsRight({ answer, garment, attribute, photo, given, onKept }) {
@@ -26,8 +27,8 @@ export function askWhatIsRight({ answer, garment, attribute, photo, given, onKep
   keep = async (values) => {
     const { category, box } = garment;
     await postJson("v1/feedback", { request_id: answer.request_id, garment: { category, box }, attribute, values, photo });
-    onKept(values);
   };
+  done = onKept;
   at("fix").showModal();
 }
 
@@ -43,6 +44,7 @@ async function submit(event) {
   try {
     await keep(values);
     at("fix").close();
+    done(values);
   } catch (error) {
     const { title: heading, hint } = explain(error);
     at("fix-problem").textContent = `${heading}. ${hint}`;

@@ -21,7 +21,7 @@ export function garmentParts({ garment, attributes, corrected }, onFix) {
     parts.push(element("p", { class: "note" }, "No attribute passes the filter. Choose more attributes."));
   }
   if (onFix) {
-    const wrong = element("button", { type: "button", class: "plain fix-category" }, "Wrong garment?");
+    const wrong = element("button", { type: "button", class: "plain fix-category", "data-fix": "category" }, "Wrong garment?");
     wrong.addEventListener("click", () => onFix("category"));
     parts.push(wrong);
   }
@@ -76,7 +76,7 @@ function pencil(garment, attribute, onFix) {
   path.setAttribute("d", PENCIL);
   icon.append(path);
   const name = `Correct ${attributeName(attribute)}`;
-  const button = element("button", { type: "button", class: "icon fix", "aria-label": name, title: name }, icon);
+  const button = element("button", { type: "button", class: "icon fix", "data-fix": attribute, "aria-label": name, title: name }, icon);
   button.addEventListener("click", () => onFix(attribute));
   return button;
 }

@@ -275,6 +275,7 @@ def test_a_correction_is_kept_and_shown(page: Page, photos: list[Path], service:
     assert (kept["attribute"], kept["values"], kept["photo"]) == ("neckline", ["square"], "photo-0.jpg")
     assert (garment.category, garment.box) == ("dress", (30, 20, 240, 380))
     assert page.all(".garment tbody")[1].text.split() == ["Neckline", "square", "neck", "corrected"]
+    assert page.driver.switch_to.active_element.accessible_name == "Correct neckline"
     page.one(".fix-category").click()
     page.one("#fix-choices [value=skirt]").send_keys(Keys.SPACE)
     page.one("#fix [type=submit]").click()
