@@ -44,6 +44,7 @@ def _lines(folder: Path) -> list[dict[str, Any]]:
 
 async def test_a_correction_is_kept_and_counted(threads: ThreadPoolExecutor, tmp_path: Path) -> None:
     bench = Bench(threads, feedback=str(tmp_path / "kept"))
+    assert (await bench.client.get("/v1/ontology")).json()["takes_feedback"] is True
     response = await bench.client.post("/v1/feedback", json=BODY)
     assert response.json() == {"request_id": response.headers["x-request-id"], "status": "recorded"}
     colours = BODY | {"attribute": "colour", "values": ["red", "white"], "photo": None}
@@ -99,7 +100,9 @@ async def test_what_does_not_fit_is_refused_and_not_kept(
 
 
 async def test_without_a_folder_there_is_no_feedback(threads: ThreadPoolExecutor) -> None:
-    response = await Bench(threads).client.post("/v1/feedback", json=BODY)
+    bench = Bench(threads)
+    assert (await bench.client.get("/v1/ontology")).json()["takes_feedback"] is False
+    response = await bench.client.post("/v1/feedback", json=BODY)
     assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")
 
 
