@@ -31,6 +31,7 @@ from tests.bench.catalog import fill_shop
 from tests.bench.report import publish
 
 _ENDED = ("succeeded", "failed", "cancelled")
+_REPEATED = 10
 _WARM_UP = "4x10"
 _SETTLE_S = 10.0  # after a job is cancelled its workers end within seconds
 
@@ -59,12 +60,13 @@ def main(
         config_file.write_text(yaml.safe_dump(config), encoding="utf-8")
         online = [LoadPhoto(path.read_bytes()) for path in sorted(photos.glob("*.jpg"))[-32:]]
         manifest = "\n".join(map(str, sorted(shop.iterdir())))
+        endless = "\n".join([manifest] * _REPEATED)  # no window may see its end
         windows: dict[str, list[Record]] = {"alone": [], "beside a job": []}
         with _service(config_file, signal.SIGKILL) as url:
             _traffic(url, _WARM_UP, online, 0)
             for number in range(rounds):
                 for name in sorted(windows, reverse=bool(number % 2)):
-                    row, records = _window(url, manifest, name != "alone", rate, online, number)
+                    row, records = _window(url, endless, name != "alone", rate, online, number)
                     windows[name] += records
                     rows.append({"window": name, **row})
             path = _submit(url, manifest)
@@ -101,7 +103,7 @@ def _window(
     records = _traffic(url, rate, online, seed)
     job = httpx.get(f"{url}{path}", timeout=60).json()
     if job["status"] != "running":
-        raise RuntimeError("the job was over before the window was; give it more photos")
+        raise RuntimeError(f"the job ended before the window did: {job}")
     httpx.post(f"{url}{path}/cancel", timeout=60).raise_for_status()
     time.sleep(_SETTLE_S)
     return {**_summary(records), "tagged by the job meanwhile": job["num_done"] - before}, records
