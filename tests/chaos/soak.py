@@ -50,7 +50,11 @@ class Samples:
             if is_first or name in self.memory_mb:
                 self.memory_mb.setdefault(name, []).append(round(held.memory_mb, 2))
                 self.files.setdefault(name, []).append(held.num_files)
-        lines = httpx.get(metrics_url, timeout=30).text.splitlines()
+        try:
+            lines = httpx.get(metrics_url, timeout=30).text.splitlines()
+        except httpx.TransportError:  # a machine that is too busy to be read; the reading before stands for it
+            self.series.append(self.series[-1] if self.series else {})
+            return
         self.series.append(dict(Counter(line.partition("{")[0] for line in lines if not line.startswith("#"))))
 
     @property
@@ -116,18 +120,18 @@ def _draw(samples: Samples, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(3, 1, figsize=(9, 9), sharex=True, layout="constrained")
+    figure, axes = pyplot.subplots(3, 1, figsize=(8, 8), sharex=True, layout="constrained")
     minutes = np.array(samples.times_s) / 60
-    for name, sizes in samples.memory_mb.items():
+    for name, sizes in sorted(samples.memory_mb.items()):
         axes[0].plot(minutes[: len(sizes)], sizes, label=name.split(" ")[0], linewidth=0.8)
         axes[1].plot(minutes[: len(sizes)], samples.files[name], linewidth=0.8)
     axes[2].plot(minutes, [sum(counts.values()) for counts in samples.series])
     for axis, label in zip(axes, ("resident memory, MB", "open files", "metric series"), strict=True):
         axis.set_ylabel(label)
         axis.set_ylim(bottom=0)
-    axes[0].legend(fontsize=5, ncols=3)
+    figure.legend(fontsize=5, ncols=5, loc="outside lower center")
     axes[2].set_xlabel("minutes")
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=90)
 
 
 def main() -> None:

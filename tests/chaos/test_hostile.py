@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import cycle, islice
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -104,7 +105,7 @@ class Stream:
 
     def __init__(self, url: str, requests: Iterator[Hostile], raw: Sequence[Raw] = ()) -> None:
         self.statuses: Counter[int] = Counter()
-        self.failures: list[tuple[object, bytes]] = []
+        self.failures: list[str] = []
         self._url = url
         self._requests = requests
         self._raw = raw
@@ -132,7 +133,7 @@ class Stream:
     def _note(self, request: object, status: int, answer: bytes) -> None:
         self.statuses[status] += 1
         if status >= 500:
-            self.failures.append((request, answer))
+            self.failures.append(f"{request!r:.200} -> {answer!r:.600}")
 
 
 async def send(url: str, hostile: Hostile) -> tuple[int, bytes]:
@@ -150,17 +151,16 @@ async def send(url: str, hostile: Hostile) -> tuple[int, bytes]:
 async def _exchange(url: str, parts: list[bytes], pause_s: float) -> tuple[int, bytes]:
     """Send the parts over a connection of its own and read to its end; status 0 where no answer came."""
     address = urlsplit(url)
-    reader, writer = await asyncio.open_connection(address.hostname, address.port)
     answer = b""
     try:
         async with asyncio.timeout(_LIMIT_S):
-            for part in parts:
-                writer.write(part)
-                await writer.drain()
-                await asyncio.sleep(pause_s)
-            answer = await reader.read()
+            reader, writer = await asyncio.open_connection(address.hostname, address.port)
+            with closing(writer):
+                for part in parts:
+                    writer.write(part)
+                    await writer.drain()
+                    await asyncio.sleep(pause_s)
+                answer = await reader.read()
     except (OSError, TimeoutError):
         pass
-    finally:
-        writer.close()
     return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/1.1 ") else 0, answer
