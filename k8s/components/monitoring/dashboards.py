@@ -35,6 +35,12 @@ def gpu_share(deployment: str) -> float:
     return float(deployment_options(deployment, "gpu-prod")["ray_actor_options"]["num_gpus"])
 
 
+def healthy_gpus(deployments: str) -> str:
+    """GPUs that all replicas of some deployments, a pattern, hold."""
+    share = gpu_share("detector" if deployments == "detector" else "classifier-any")
+    return f'{share} * sum(ray_serve_deployment_replica_healthy{{{NS},deployment=~"{deployments}"}})'
+
+
 def budget_left(kind: str, objective: float) -> str:
     """Share of the error budget that is left if every month were like the last three days."""
     return f"1 - tagger:{kind}:ratio_rate3d{{{NS}}} / {objective}"
@@ -142,15 +148,17 @@ CATEGORY: list[Panel] = [
         },
     ),
     (
-        "Cost of 1,000 calls at $gpu_hour_price per GPU hour",
+        "Cost of 1,000 calls and of 1,000 photos at $gpu_hour_price per GPU hour",
         "none",
         {
+            "photos": f"$gpu_hour_price / 3.6 * ({healthy_gpus('detector')} + {healthy_gpus('classifier-.*')})"
+            f' / (sum(rate(ray_tagger_requests_total{{{NS},outcome=~"ok|partial"}}[{R}])) > 0)',
             "{{deployment}}": "$gpu_hour_price / 3.6 * ("
             f"{gpu_share('detector')} * "
             f'sum by (deployment) (ray_serve_deployment_replica_healthy{{{DEP},deployment="detector"}}) or '
             f"{gpu_share('classifier-any')} * "
             f'sum by (deployment) (ray_serve_deployment_replica_healthy{{{DEP},deployment=~"classifier-.*"}}))'
-            f" / (sum by (deployment) (rate(ray_serve_deployment_request_counter_total{{{DEP}}}[{R}])) > 0)"
+            f" / (sum by (deployment) (rate(ray_serve_deployment_request_counter_total{{{DEP}}}[{R}])) > 0)",
         },
     ),
 ]
