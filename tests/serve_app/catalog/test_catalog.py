@@ -1,17 +1,21 @@
 """The engine without Ray: every photo has exactly one outcome, whatever is broken and whenever it is killed."""
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from numpy.typing import NDArray
 
 from models.errors import TaggingError
 from models.ontology import load_ontology
+from models.types import AttributeScores
 from serve_app.catalog import engine
 from serve_app.catalog.engine import PartWorker, compute_when_idle
 from serve_app.catalog.plan import (
@@ -69,6 +73,26 @@ def _do(folder: Folder, plan: Plan, tagger: CatalogTagger, parts: set[int]) -> N
     worker = PartWorker(folder, plan, tagger)
     for part in sorted(parts - parts_done(folder)):
         worker.do(part)
+
+
+def test_models_compute_in_turn(shop: Path) -> None:
+    computing, met = threading.Lock(), threading.Event()
+
+    class Lonely(FakeClassifier):
+        def classify(self, crops: NDArray[np.uint8]) -> list[AttributeScores]:
+            if not computing.acquire(blocking=False):
+                met.set()
+                return super().classify(crops)
+            met.wait(0.3)  # the other category of the photo would come meanwhile
+            computing.release()
+            return super().classify(crops)
+
+    models = {name: Lonely(name) for name in load_ontology().category_names}
+    tagger = CatalogTagger(TaggerArgs(), facts(), FakeDetector([DRESS, SKIRT]), models, read_photo)
+    (outcome,) = tagger.tag([str(shop / "4.png")], TagOptions(0.5))
+    tagger.close()
+    assert not isinstance(outcome, TaggingError) and len(outcome.garments) == 2
+    assert not met.is_set()
 
 
 def test_every_photo_has_its_row_and_broken_ones_say_why(shop: Path, tagger: CatalogTagger) -> None:
