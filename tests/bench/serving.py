@@ -102,7 +102,7 @@ class Side:
         for number in _family(self._process.pid):
             path = Path("/proc", str(number))
             try:
-                title = (path / "cmdline").read_bytes().decode(errors="replace")
+                title = (path / "cmdline").read_bytes().decode(errors="replace").rstrip("\0")
                 if "ServeReplica" not in title:
                     continue
                 rows = dict(line.split(":", 1) for line in (path / "smaps_rollup").read_text().splitlines()[1:])
