@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from models.image_headers import PHOTO_SUFFIXES
 from models.readers.mapping import ForeignGarment, ForeignPhoto, LabelMapping
 from models.types import Box
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 _CATEGORY = "category"  # the attribute under which a wrong category is corrected
 
 
@@ -53,4 +53,6 @@ def _file(record: dict[str, Any], folder: Path) -> str:
             raise ValueError(f"{path} leads out of the folder of photos")
         return str(path)
     name = str(record["request_id"]).replace("/", "-")
-    return next((f"{name}{suffix}" for suffix in _SUFFIXES if (folder / f"{name}{suffix}").exists()), f"{name}.jpg")
+    return next(
+        (f"{name}{suffix}" for suffix in PHOTO_SUFFIXES if (folder / f"{name}{suffix}").exists()), f"{name}.jpg"
+    )

@@ -11,9 +11,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from models.errors import DatasetError, InputError
+from models.image_headers import PHOTO_SUFFIXES
 from serve_app.catalog.storage import FAILURES, open_filesystem
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 COLUMNS = ("photo", "image", "path", "file", "url", "uri")
 """Columns of a table that are taken for the photos, the first that is there."""
 

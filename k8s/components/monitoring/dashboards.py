@@ -37,8 +37,7 @@ def gpu_share(deployment: str) -> float:
 
 def healthy_gpus(deployments: str) -> str:
     """GPUs that all replicas of some deployments, a pattern, hold."""
-    share = gpu_share("detector" if deployments == "detector" else "classifier-any")
-    return f'{share} * sum(ray_serve_deployment_replica_healthy{{{NS},deployment=~"{deployments}"}})'
+    return f'{gpu_share(deployments)} * sum(ray_serve_deployment_replica_healthy{{{NS},deployment=~"{deployments}"}})'
 
 
 def budget_left(kind: str, objective: float) -> str:
