@@ -62,6 +62,7 @@ def serve_config(
     ]
     args = {"bundle": bundle_uri, **_ARGS[profile]}
     TaggerArgs.model_validate(args)
+    encoding = "TEXT" if profile == "local" else "JSON"
     return {
         "proxy_location": "EveryNode",  # a worker whose proxy is missing never becomes ready
         "http_options": {
@@ -70,12 +71,14 @@ def serve_config(
             "request_timeout_s": REQUEST_LIMIT_S,
             "keep_alive_timeout_s": 90,  # above the 60 s after which common load balancers drop an idle connection
         },
-        "logging_config": {"encoding": "TEXT" if profile == "local" else "JSON", "log_level": "INFO"},
+        "logging_config": {"encoding": encoding, "log_level": "INFO"},
         "applications": [
             {
                 "name": APPLICATION,
                 "route_prefix": "/",
                 "import_path": IMPORT_PATH,
+                # Of the replicas: at INFO each writes a line per call. The proxy's one per request stays.
+                "logging_config": {"encoding": encoding, "log_level": "WARNING"},
                 "args": args,
                 "deployments": deployments,
             }

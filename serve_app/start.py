@@ -41,6 +41,13 @@ _ENVIRONMENT = {
     # Said explicitly, since Ray's default changed back and forth; our methods are all async.
     "RAY_SERVE_RUN_SYNC_IN_THREADPOOL": "1",
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.edge:edge_middleware",
+    # Between deployments gRPC carries what Ray would put into shared memory by way of four messages. Its limit is
+    # 4 MiB, while the crops of one photo may have 5, and the manifest of a job 128.
+    "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
+    "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(256 * 2**20),
+    # All of a replica on one event loop: nothing of ours blocks it, and each loop more is a thread to wake per call.
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     # A replica whose model hangs would be given 35 s to finish what it cannot finish, and keep its GPU for as long.
     "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
     # Serve misses a dead proxy only after three checks. Checking every 10 s nobody was answered for 27 s; a proxy that
@@ -55,6 +62,7 @@ _ENVIRONMENT = {
     # Ray reports as a failure that Serve's controller ends while it is asked to end.
     "RAY_DEDUP_LOGS_SKIP_REGEX": "ServeController.graceful_shutdown",
 }
+_LOGGING = {"log_level": "WARNING"}  # at INFO every replica writes a line per call, twice
 _OBJECT_STORE_BYTES = 512 * 2**20  # canvases and crops in flight; Ray would take a third of the memory
 _HEADROOM_CPUS = 1.0
 _START_LIMIT_S = 900.0
@@ -150,7 +158,7 @@ def start_service(
         clock.lap("ray")
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         report("starting Serve")
-        serve.start(http_options=_http_options(options), logging_config={"log_level": "WARNING"})
+        serve.start(http_options=_http_options(options), logging_config=_LOGGING)
         clock.lap("serve")
         _deploy(application, report)
         clock.lap("replicas")
@@ -309,7 +317,7 @@ def _deploy(application: "Application", report: Report) -> None:
     from ray.serve.api import RunTarget, run_many
     from ray.serve.schema import ApplicationStatus
 
-    target = RunTarget(target=application, name=APPLICATION, route_prefix="/")
+    target = RunTarget(target=application, name=APPLICATION, route_prefix="/", logging_config=_LOGGING)
     run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
     said = ""
     until = time.monotonic() + _START_LIMIT_S
