@@ -41,7 +41,9 @@ def can_pack(device: torch.device) -> bool:
 class PackedConv(nn.Module):
     """A convolution and the activation behind it; takes any floats in channels_last memory, returns the same type.
 
-    The layout depends on the input's size, so weights are packed on the first call.
+    The best layout depends on the input's size, and in another one's oneDNN rearranges the weights on every call, which
+    made a photo of another shape take three times as long. So they are packed for each size on its first call; there
+    are few, since canvases have three shapes and crops one.
 
     Args:
         conv: its weights are taken over.
@@ -54,20 +56,20 @@ class PackedConv(nn.Module):
         self._geometry: tuple[Any, ...] = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
         self._attr = attr
         self._dtype = dtype
-        self._plain: Tensor | None = conv.weight.detach().to(dtype)
+        self._plain = conv.weight.detach().to(dtype)
         self._bias = None if conv.bias is None else conv.bias.detach().to(dtype)
-        self._weight: Tensor | None = None
+        self._weight_by_size: dict[tuple[int, ...], Tensor] = {}
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H', W')."""
-        if self._weight is None:
-            assert self._plain is not None
-            size = [_USUAL_BATCH, *images.shape[1:]]
+        size = tuple(images.shape[1:])
+        weight = self._weight_by_size.get(size)
+        if weight is None:
             pack: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
-            self._weight = pack(self._plain.to_mkldnn(), *self._geometry, size)
-            self._plain = None
+            weight = pack(self._plain.to_mkldnn(), *self._geometry, [_USUAL_BATCH, *size])
+            self._weight_by_size[size] = weight
         packed: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            images.to(self._dtype), self._weight, self._bias, *self._geometry, self._attr, [], ""
+            images.to(self._dtype), weight, self._bias, *self._geometry, self._attr, [], ""
         )
         return packed.to(images.dtype)
 
