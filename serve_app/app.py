@@ -22,6 +22,7 @@ from serve_app.loading import load_classifier, load_detector
 from serve_app.other_bundles import ModelSource
 from serve_app.router import RouterDeployment
 from serve_app.tracing import Tracing
+from serve_app.turns import CoreTurn
 
 OptionsOf = Callable[[str], dict[str, Any]]
 """Deployment name -> keywords of `Deployment.options`."""
@@ -81,6 +82,7 @@ def bind_app(
     def tracing(name: str) -> Callable[[], Tracing]:
         return partial(Tracing, args.trace_endpoint, args.trace_share, name)
 
+    turn = CoreTurn(args.num_threads) if args.device == "cpu" else None
     detector = serve.deployment(**options(DETECTOR))(DetectorDeployment).bind(
         partial(detector_loader, args.bundle_uri),
         bundle.detector_long_side_px,
@@ -88,6 +90,7 @@ def bind_app(
         args.stall_limit_s,
         make_tracing=tracing(DETECTOR),
         source=ModelSource(args.bundle_uri, bundle.label, detector_loader),
+        turn=turn,
     )
     classifiers = {
         category: serve.deployment(**options(classifier_name(category)))(ClassifierDeployment).bind(
@@ -97,6 +100,7 @@ def bind_app(
             args.stall_limit_s,
             make_tracing=tracing(classifier_name(category)),
             source=ModelSource(args.bundle_uri, bundle.label, classifier_loader(category)),
+            turn=turn,
         )
         for category in bundle.ontology.category_names
     }

@@ -1,6 +1,7 @@
 """The adaptive batcher of both model deployments: a batch grows only while the model is busy with the one before.
 
-An idle model starts at once, so nobody waits for company; a busy one finds everything that arrived meanwhile.
+An idle model starts at once, so nobody waits for company; a busy one, and one whose turn has not come, finds everything
+that arrived meanwhile.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from typing import Generic, TypeVar
 
 from serve_app.errors import DeadlineExceeded, ModelFailed, Overloaded
 from serve_app.metrics import BATCH_SIZE, DROPPED, Meter, NullMeter
+from serve_app.turns import Turn
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -42,6 +44,7 @@ class Batcher(Generic[Item, Result]):
         probe: an item that every model in order can answer; run after a failure, to tell a bad item from a bad model.
         meter: records batch sizes and dropped calls.
         give_up: called when an item has failed and the probe fails too, before the item's caller is told.
+        turn: had while a batch is computed, and awaited before it is chosen; None where nobody else is in the way.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Batcher(Generic[Item, Result]):
         probe: Item | None = None,
         meter: Meter | None = None,
         give_up: Callable[[], None] = lambda: None,
+        turn: Turn | None = None,
     ) -> None:
         self._run = run
         self._max_size = max_size
@@ -62,6 +66,7 @@ class Batcher(Generic[Item, Result]):
         self._has_failed = False  # since the last batch that did not
         self._meter = meter or NullMeter()
         self._give_up = give_up
+        self._turn = turn
         self._queue: deque[_Waiting[Item, Result]] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._worker: asyncio.Task[None] | None = None
@@ -139,8 +144,15 @@ class Batcher(Generic[Item, Result]):
         """Run batches until nothing waits; lives only as long as that."""
         batch: list[_Waiting[Item, Result]] = []
         try:
-            while batch := self._next_batch():
-                await self._run_batch(batch)
+            while self._queue:
+                if self._turn:
+                    await asyncio.get_running_loop().run_in_executor(self._thread, self._turn.acquire)
+                try:
+                    if batch := self._next_batch():
+                        await self._run_batch(batch)
+                finally:
+                    if self._turn:
+                        self._turn.release()
         finally:  # reached with calls still waiting only if the loop is being torn down
             self._worker = None
             for waiting in (*batch, *self._queue):

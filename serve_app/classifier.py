@@ -26,7 +26,15 @@ class ClassifierDeployment(ModelReplica[ClassifierModel]):
     def _warm_batcher(self, size_px: int) -> Batcher[NDArray[np.uint8], tuple[AttributeScores, ...]]:
         probe = np.full((1, size_px, size_px, 3), PADDING_GREY, dtype=np.uint8)
         self._run([probe])
-        return Batcher(self._run, self._max_batch, size_of=len, probe=probe, meter=self._meter, give_up=end_replica)
+        return Batcher(
+            self._run,
+            self._max_batch,
+            size_of=len,
+            probe=probe,
+            meter=self._meter,
+            give_up=end_replica,
+            turn=self._turn,
+        )
 
     async def classify(
         self, crops: NDArray[np.uint8], budget_s: float, trace: str | None = None, bundle: str | None = None

@@ -43,6 +43,7 @@ class DetectorDeployment(ModelReplica[DetectorModel]):
             probe=probe,
             meter=self._meter,
             give_up=end_replica,
+            turn=self._turn,
         )
 
     async def detect(

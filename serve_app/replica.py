@@ -11,6 +11,7 @@ from serve_app.batching import Batcher
 from serve_app.metrics import BUNDLE, MODEL_METRICS, Meter, RayMeter
 from serve_app.other_bundles import ModelSource, OtherBundles
 from serve_app.tracing import Tracing
+from serve_app.turns import Turn
 
 M = TypeVar("M")
 _log = logging.getLogger("ray.serve")
@@ -27,6 +28,7 @@ class ModelReplica(ABC, Generic[M]):
         meter: records batches; None for Ray's.
         make_tracing: makes what traces calls; called once, here in the replica.
         source: the bundle that the model is of, and what loads another's.
+        turn: the model's turn at the cores; None where it shares them with no other.
     """
 
     def __init__(
@@ -38,18 +40,20 @@ class ModelReplica(ABC, Generic[M]):
         meter: Meter | None = None,
         make_tracing: Callable[[], Tracing] = Tracing,
         source: ModelSource[M] | None = None,
+        turn: Turn | None = None,
     ) -> None:
         self._model = load_model()
         self._max_batch = max_batch
         self._stall_limit_s = stall_limit_s
         self._tracing = make_tracing()
         self._source = source
+        self._turn = turn
         self._meter = meter = meter or RayMeter(MODEL_METRICS)
         same_kind = cast("Callable[..., Self]", type(self))  # not self, which would keep itself alive
         self._others: OtherBundles[Self] = OtherBundles(
             source.bundle if source else "",
             lambda bundle: same_kind(
-                partial(_model_of, source, bundle), size_px, max_batch, stall_limit_s, meter, make_tracing
+                partial(_model_of, source, bundle), size_px, max_batch, stall_limit_s, meter, make_tracing, turn=turn
             ),
         )
         self._batcher = self._warm_batcher(size_px)

@@ -9,15 +9,10 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from typing import Self
-
-import numpy as np
-from numpy.typing import NDArray
 
 from models.bundle import load_bundle
 from models.errors import TaggingError
-from models.types import AttributeScores, Detection
 from serve_app.answer import Answerer
 from serve_app.bundle_facts import BundleFacts
 from serve_app.catalog.rows import Outcome
@@ -27,6 +22,7 @@ from serve_app.config import TaggerArgs
 from serve_app.detector import DetectorDeployment, DetectorModel
 from serve_app.metrics import NullMeter
 from serve_app.query import TagOptions
+from serve_app.turns import Turn
 
 Read = Callable[[str, int], Awaitable[bytes]]
 """Address of a photo, largest number of bytes -> content of its file; raises TaggingError."""
@@ -68,16 +64,17 @@ class CatalogTagger:
         self._read = read
         self._threads = ThreadPoolExecutor(_DECODE_THREADS, thread_name_prefix="decode")
         # On a CPU models that compute at once only take each other's caches: in turn a photo costs an eighth less.
-        turn = threading.Lock() if args.device == "cpu" else nullcontext()
+        turn = threading.Lock() if args.device == "cpu" else None
         self._detector = DetectorDeployment(
-            lambda: _DetectorInTurn(detector, turn),
+            lambda: detector,
             bundle.detector_long_side_px,
             args.detector_max_batch,
             args.stall_limit_s,
             _METER,
+            turn=turn,
         )
         self._classifiers = {
-            category: _classifier(_ClassifierInTurn(model, turn), bundle.crop_size_px, args)
+            category: _classifier(model, bundle.crop_size_px, args, turn)
             for category, model in classifier_by_category.items()
         }
         classify = {category: each.classify for category, each in self._classifiers.items()}
@@ -153,29 +150,6 @@ class CatalogTagger:
             return TaggingError("the photo failed", repr(exc))
 
 
-class _DetectorInTurn:
-    """A detector that computes only while it has the turn."""
-
-    def __init__(self, model: DetectorModel, turn: AbstractContextManager[object]) -> None:
-        self._model = model
-        self._turn = turn
-
-    def detect(self, canvases: Sequence[NDArray[np.uint8]], min_score: float) -> list[list[Detection]]:
-        with self._turn:
-            return self._model.detect(canvases, min_score)
-
-
-class _ClassifierInTurn:
-    """A classifier that computes only while it has the turn."""
-
-    def __init__(self, model: ClassifierModel, turn: AbstractContextManager[object]) -> None:
-        self._model = model
-        self._turn = turn
-
-    def classify(self, crops: NDArray[np.uint8]) -> Sequence[AttributeScores]:
-        with self._turn:
-            return self._model.classify(crops)
-
-
-def _classifier(model: ClassifierModel, size_px: int, args: TaggerArgs) -> ClassifierDeployment:
-    return ClassifierDeployment(lambda: model, size_px, args.classifier_max_batch, args.stall_limit_s, _METER)
+def _classifier(model: ClassifierModel, size_px: int, args: TaggerArgs, turn: Turn | None) -> ClassifierDeployment:
+    max_batch, stall_limit_s = args.classifier_max_batch, args.stall_limit_s
+    return ClassifierDeployment(lambda: model, size_px, max_batch, stall_limit_s, _METER, turn=turn)
