@@ -26,6 +26,8 @@ from serve_app.tracing import current_trace
 
 _JOBS_LIMIT_S = 25.0  # writing down a million photos to remote storage takes its time
 _DEATHS = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError)
+# Of calls over gRPC Ray itself makes its own error of UNAVAILABLE only; these too are the ways a connection ends.
+_LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 
 
 class DetectorHandle:
@@ -106,14 +108,17 @@ async def _call(method: Any, *args: Any) -> Any:
     Raises:
         TaggingError: what the deployment raised itself, as a plain object of its class.
         Overloaded: if too many calls wait already.
-        ReplicaDied: if the replica died after it accepted the call.
+        ReplicaDied: if the replica died, stopped or was lost after it accepted the call.
         ModelUnavailable: if the deployment cannot take calls.
         ModelFailed: if the deployment raised anything else.
     """
     response = method.remote(*args)
     try:
         return await response
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as exc:
+        task = asyncio.current_task()
+        if task is not None and not task.cancelling():  # nobody gave up here, so the replica did, as it was stopped
+            raise ReplicaDied("a replica stopped", type(exc).__name__) from exc
         response.cancel()
         raise
     except RayTaskError as exc:
@@ -125,6 +130,9 @@ async def _call(method: Any, *args: Any) -> Any:
         raise Overloaded("too many requests wait; try again", repr(exc)) from exc
     except _DEATHS as exc:
         raise ReplicaDied("a replica died", type(exc).__name__) from exc
+    except grpc.aio.AioRpcError as exc:
+        kind = ReplicaDied if exc.code() in _LOST else ModelUnavailable
+        raise kind("a deployment cannot be reached", f"{exc.code().name}: {exc.details()}") from exc
     except (RayServeException, RayError, grpc.RpcError) as exc:
         raise ModelUnavailable("a deployment cannot answer", type(exc).__name__) from exc
     except TaggingError:  # over gRPC what a deployment raises comes as it is, not as Ray's error

@@ -1,5 +1,6 @@
 """What a deployment raises, and what keeps it from answering, as the errors of ours that callers tell apart."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,7 @@ from serve_app.handles import DetectorHandle
 class Raising:
     """A deployment handle whose calls end so."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         self._error = error
         self.ping = SimpleNamespace(remote=self._remote)
 
@@ -23,9 +24,24 @@ class Raising:
         raise self._error
 
 
-def _too_large() -> grpc.aio.AioRpcError:
-    empty = grpc.aio.Metadata()
-    return grpc.aio.AioRpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, empty, empty, "message larger than max")
+class Waiting:
+    """A deployment handle whose calls end when they are cancelled."""
+
+    def __init__(self) -> None:
+        self.is_asked = asyncio.Event()
+        self.num_cancelled = 0
+        self.ping = SimpleNamespace(remote=lambda *args: self)
+
+    def __await__(self) -> Any:
+        self.is_asked.set()
+        return asyncio.Event().wait().__await__()
+
+    def cancel(self) -> None:
+        self.num_cancelled += 1
+
+
+def _rpc_error(status: grpc.StatusCode) -> grpc.aio.AioRpcError:
+    return grpc.aio.AioRpcError(status, grpc.aio.Metadata(), grpc.aio.Metadata(), "secret")
 
 
 @pytest.mark.parametrize(
@@ -37,14 +53,27 @@ def _too_large() -> grpc.aio.AioRpcError:
             RayTaskError("f", "trace", DeadlineExceeded("late", "by 2 s")), DeadlineExceeded, id="ours_by_ray"
         ),
         pytest.param(RayTaskError("f", "trace", ValueError("secret")), ModelFailed, id="anything_else_by_ray"),
-        pytest.param(_too_large(), ModelUnavailable, id="the_connection_itself"),
+        pytest.param(_rpc_error(grpc.StatusCode.RESOURCE_EXHAUSTED), ModelUnavailable, id="a_message_too_large"),
+        pytest.param(_rpc_error(grpc.StatusCode.UNAVAILABLE), ReplicaDied, id="the_connection_was_lost"),
+        pytest.param(_rpc_error(grpc.StatusCode.CANCELLED), ReplicaDied, id="the_replica_stopped_the_call"),
+        pytest.param(asyncio.CancelledError(), ReplicaDied, id="the_replica_was_stopped_in_it"),
         pytest.param(DeploymentUnavailableError("detector"), ModelUnavailable, id="no_deployment"),  # type: ignore[arg-type]
         pytest.param(ActorUnavailableError("gone", None), ReplicaDied, id="the_replica_died"),
     ],
 )
-async def test_every_way_a_call_ends_badly_is_an_error_of_ours(raised: Exception, kind: type[Exception]) -> None:
+async def test_every_way_a_call_ends_badly_is_an_error_of_ours(raised: BaseException, kind: type[Exception]) -> None:
     error = raised.as_instanceof_cause() if isinstance(raised, RayTaskError) else raised
     with pytest.raises(kind) as caught:
         await DetectorHandle(Raising(error)).ping()  # type: ignore[arg-type]
     assert type(caught.value) is kind  # no class that Ray made up
     assert "secret" not in caught.value.message  # type: ignore[attr-defined]
+
+
+async def test_a_caller_who_gives_up_cancels_the_call() -> None:
+    handle = Waiting()
+    caller = asyncio.create_task(DetectorHandle(handle).ping())  # type: ignore[arg-type]
+    await handle.is_asked.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert handle.num_cancelled == 1
