@@ -1,9 +1,10 @@
 """A closed loop of callers over plain sockets: on the machine that also serves, an ordinary client would cost as much
-as the service's own share of a request.
+as the service's own share of a request. Who is refused comes back when the answer says.
 """
 
 import asyncio
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -90,6 +91,8 @@ async def _caller(url: str, bodies: Sequence[bytes], indices: Any, begin: float,
             answers.num_sent += 1
             if begin <= done <= end:
                 _note(answers, int(headers[9:12]), (done - sent) * 1000, index, body)
+            if again := re.search(rb"retry-after: (\d+)", headers.lower()):
+                await asyncio.sleep(min(float(again[1]), max(0.0, end - done)))
     finally:
         writer.close()
 
