@@ -25,6 +25,7 @@ from models.score_metrics import (
 from models.types import NOT_VISIBLE, AttributeScores, LabelledGarment
 
 COVERAGE_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+_MEANS = ("macro_f1", "accuracy", "majority_macro_f1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,20 @@ def _quality_entry(quality: AttributeQuality) -> dict[str, Any]:
     }
 
 
+def _pooled(heads: Sequence[_Head]) -> dict[str, Any]:
+    """One attribute over the garments of all categories, where single heads have too few labels to tell anything."""
+    values = list(dict.fromkeys(value for head in heads for value in head.attribute.values))
+    columns = [[values.index(value) for value in head.attribute.values] for head in heads]
+    stated, true = np.zeros((2, sum(len(head.true) for head in heads), len(values)), dtype=bool)
+    at = 0
+    for head, its_columns in zip(heads, columns, strict=True):
+        stated[at : at + len(head.true), its_columns] = head.stated
+        true[at : at + len(head.true), its_columns] = head.true
+        at += len(head.true)
+    entry = _quality_entry(several_choice_quality(stated, true.astype(np.int64), values))
+    return {key: entry[key] for key in ("garments", *_MEANS, "majority_accuracy")}
+
+
 def _applicability(heads: Iterable[_Head]) -> float:
     """F1 of saying that an attribute is not visible, over all garments that some head was asked about."""
     hits = said = held = 0
@@ -149,16 +164,14 @@ def _applicability(heads: Iterable[_Head]) -> float:
 
 
 def _summary(entries: Mapping[str, Mapping[str, Mapping[str, Any]]], heads: Sequence[_Head]) -> dict[str, Any]:
-    """Means over heads, of all together and by attribute; calibration of the answers of all heads together."""
+    """Means over heads; attributes over all categories; calibration of the answers of all heads together."""
     named = [(name, entry) for by_name in entries.values() for name, entry in by_name.items()]
     names = dict.fromkeys(name for name, _ in named)
     summary: dict[str, Any] = {
         "heads": len(named),
-        **{key: _mean(entry[key] for _, entry in named) for key in ("macro_f1", "accuracy", "majority_macro_f1")},
+        **{key: _mean(entry[key] for _, entry in named) for key in _MEANS},
         "heads_at_twice_majority": sum(entry["ratio"] >= 2 for _, entry in named),
-        "macro_f1_by_attribute": {
-            name: _mean(entry["macro_f1"] for its_name, entry in named if its_name == name) for name in names
-        },
+        "pooled": {name: _pooled([head for head in heads if head.attribute.name == name]) for name in names},
         "applicability_f1": _applicability(heads),
         "not_visible": sum(entry["values"].get(NOT_VISIBLE, {}).get("support", 0) for _, entry in named),
     }

@@ -33,7 +33,7 @@ def convert(
     Args:
         photos: from `read_labels`.
         mapping: says where a garment without a box is (`box`: foreground or frame), and by how much photos were
-            squeezed (`height_ratio`).
+            squeezed (`height_ratio`); and, where photos show garments that nobody labelled, `complete: false`.
         directory: of the set.
         ontology: goes into its facts.
         facts: more facts, such as `source`.
@@ -67,7 +67,7 @@ def convert(
             if on_photo:
                 on_photo(done, len(photos))
 
-    write_dataset(directory, converted(), ontology, facts)
+    write_dataset(directory, converted(), ontology, {"complete": mapping.options.get("complete", True), **facts})
     return left_out
 
 

@@ -30,7 +30,7 @@ from models.predictor import Tagger
 from models.types import Box, Detection, LabelledGarment, LabelledPhoto
 from models.worst_photos import PhotoErrors, photo_errors
 
-REPORT_FORMAT = 3
+REPORT_FORMAT = 4
 _AP_MIN_SCORE = 0.05  # average precision needs the unsure detections too
 _NUM_WORST = 12
 
@@ -41,6 +41,7 @@ OnPhoto = Callable[[int, int], None]
 class _Collected:
     """What the bundle said about all photos."""
 
+    complete: bool
     found: list[LabelledBoxes] = field(default_factory=list)
     true: list[LabelledBoxes] = field(default_factory=list)
     on_true_boxes: list[Answer] = field(default_factory=list)
@@ -60,6 +61,7 @@ def evaluate(
     *,
     device: str = "cpu",
     min_score: float = 0.5,
+    complete: bool = True,
     on_photo: OnPhoto | None = None,
 ) -> dict[str, Any]:
     """Measure a bundle.
@@ -70,6 +72,8 @@ def evaluate(
         split: names them in the report.
         device: where the models run.
         min_score: detections below it count as not found where attributes are measured on found boxes.
+        complete: whether every garment of a photo is labelled, with its box. If not, detection is not measured, and
+            a garment is looked for in the surest detection of its category.
         on_photo: called with the number of photos done and their total.
 
     Returns:
@@ -79,7 +83,9 @@ def evaluate(
         BundleError: if the weights cannot be loaded.
         DatasetError: if a photo is unreadable or a label unknown.
     """
-    return measure(Tagger(bundle, device), photos, split, device=device, min_score=min_score, on_photo=on_photo)
+    return measure(
+        Tagger(bundle, device), photos, split, device=device, min_score=min_score, complete=complete, on_photo=on_photo
+    )
 
 
 def measure(
@@ -89,10 +95,11 @@ def measure(
     *,
     device: str = "cpu",
     min_score: float = 0.5,
+    complete: bool = True,
     on_photo: OnPhoto | None = None,
 ) -> dict[str, Any]:
     """`evaluate` with models that are loaded already."""
-    collected = _Collected()
+    collected = _Collected(complete)
     started_s = time.perf_counter()
     for number, photo in enumerate(photos):
         _measure_photo(tagger, number, photo, min_score, collected)
@@ -119,6 +126,7 @@ def _report(
         "format": REPORT_FORMAT,
         "bundle": {"name": bundle.name, "version": bundle.version, "digest": bundle.digest},
         "split": split,
+        "complete": collected.complete,
         "photos": len(photos),
         "garments": dict(Counter(garment.category for photo in photos for garment in photo.garments)),
         "detection": detection_entry(collected.found, collected.true, ontology)
@@ -150,19 +158,22 @@ def save_report(report: Mapping[str, Any], photos: Sequence[LabelledPhoto], out_
 
 
 def quality_summary(report: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a report is recorded in the bundle itself."""
-    kept = ("heads", "macro_f1", "accuracy", "majority_macro_f1", "heads_at_twice_majority", "macro_f1_by_attribute")
+    """What of a report is recorded in the bundle itself; nothing of detection where not every garment is labelled."""
+    kept = ("heads", "macro_f1", "accuracy", "majority_macro_f1", "heads_at_twice_majority", "pooled")
     calibrated = ("applicability_f1", "not_visible", "calibration_error", "calibration_error_before")
     detection = ("ap", "ap50", "ap_interval", "ap50_interval", "photos", "boxes", "by_category")
+    whole = {"detection": {key: report["detection"][key] for key in detection}} | {
+        key: report[key] for key in ("photo_level", "end_to_end")
+    }
     return {
-        **{
-            key: report[key]
-            for key in ("split", "photos", "garments", "machine", "photo_level", "end_to_end", "colours")
-        },
-        "detection": {key: report["detection"][key] for key in detection},
+        **{key: report[key] for key in ("split", "photos", "garments", "machine", "colours")},
+        **(whole if report["complete"] else {}),
         "summary": {way: {key: each[key] for key in kept + calibrated} for way, each in report["summary"].items()},
-        "macro_f1": {
-            category: {name: entry["macro_f1"] for name, entry in attributes.items()}
+        "attributes": {
+            category: {
+                name: {key: entry[key] for key in ("macro_f1", "majority_macro_f1", "garments")}
+                for name, entry in attributes.items()
+            }
             for category, attributes in report["attributes"]["on_true_boxes"].items()
         },
     }
@@ -178,7 +189,10 @@ def _measure_photo(tagger: Tagger, number: int, photo: LabelledPhoto, min_score:
     answers = tagger.classify(image, [(garment.category, garment.box) for garment in photo.garments])
     on_true = [Answer(number, garment, scores) for garment, scores in zip(photo.garments, answers, strict=True)]
     sure = [detection for detection in detections if detection.score >= min_score]
-    pairs = matched_pairs(_labelled_boxes(sure, ontology), true)
+    if collected.complete:
+        pairs = matched_pairs(_labelled_boxes(sure, ontology), true)
+    else:
+        pairs = _best_of_category(sure, photo.garments)
     answers = tagger.classify(image, [(sure[found].category, sure[found].box) for found, _ in pairs])
     collected.on_true_boxes += on_true
     collected.on_found_boxes += [
@@ -189,9 +203,21 @@ def _measure_photo(tagger: Tagger, number: int, photo: LabelledPhoto, min_score:
         ("on_found_boxes", [each.box for each in sure], [(found, photo.garments[at]) for found, at in pairs]),
     ):
         collected.first_colour_true[way] += _first_colours_true(image, boxes, labelled, ontology)
-    collected.errors.append(photo_errors(number, photo, sure, pairs, on_true, ontology))
     collected.num_found += len(sure)
     collected.num_matched += len(pairs)
+    if not collected.complete:  # what is found or missed there is no error
+        sure, pairs = [], [(at, at) for at in range(len(photo.garments))]
+    collected.errors.append(photo_errors(number, photo, sure, pairs, on_true, ontology))
+
+
+def _best_of_category(sure: Sequence[Detection], garments: Sequence[LabelledGarment]) -> list[tuple[int, int]]:
+    """For each garment the surest detection of its category, as (index in `sure`, index in `garments`)."""
+    pairs = []
+    for at, garment in enumerate(garments):
+        found = [number for number, each in enumerate(sure) if each.category == garment.category]
+        if found:
+            pairs.append((max(found, key=lambda number: sure[number].score), at))
+    return pairs
 
 
 def _first_colours_true(

@@ -15,6 +15,7 @@ from models.report_plots import coverage_plot, heads_plot, reliability_plot
 from models.types import Box, LabelledPhoto
 
 _WORST_SIDE_PX = 420
+_OF_DETECTION = ("AP at IoU .5 to .95", "AP at IoU .5", "best category right")  # cards
 _RIGHT, _WRONG = "49,104,142", "209,73,91"
 _STYLE = """
 :root { color-scheme: light; font: 15px/1.5 system-ui, sans-serif; color: #1d2733; background: #f6f7f9 }
@@ -70,10 +71,13 @@ def summary_lines(report: Mapping[str, Any]) -> list[str]:
     """The main figures as text, for a terminal."""
     detection, end, summary = report["detection"], report["end_to_end"], report["summary"]["on_true_boxes"]
     colours = report["colours"]["on_true_boxes"]
+    found = (
+        f"detection: AP {_figure(detection['ap'])}, AP50 {_figure(detection['ap50'])}; at score {end['min_score']} "
+        f"{end['found']} found, {end['matched']} of them right"
+    )
     return [
         f"{report['photos']} photos, {end['labelled']} garments",
-        f"detection: AP {_figure(detection['ap'])}, AP50 {_figure(detection['ap50'])}; at score {end['min_score']} "
-        f"{end['found']} found, {end['matched']} of them right",
+        found if report["complete"] else "detection: not measured, since not every garment is labelled",
         f"attributes on true boxes: mean macro-F1 {_figure(summary['macro_f1'])} over {summary['heads']} heads "
         f"(majority {_figure(summary['majority_macro_f1'])})",
         f"colours of the pixels: the largest is a labelled one on {_figure(colours['first_true'])} of "
@@ -104,12 +108,15 @@ def _cards(report: Mapping[str, Any]) -> Iterator[str]:
     ]
     yield '<div class="cards">'
     for name, value, note in cards:
-        if value is not None:
+        if value is not None and (report["complete"] or name not in _OF_DETECTION):
             yield f"<div><small>{name}</small><b>{_figure(value)}</b><small>{note}</small></div>"
     yield "</div>"
 
 
 def _detection(report: Mapping[str, Any]) -> Iterator[str]:
+    if not report["complete"]:
+        yield "<section><h2>Detection</h2><p>Not measured: not every garment of these photos is labelled.</p></section>"
+        return
     quality, end = report["detection"], report["end_to_end"]
     rows = [["all", quality["ap"], quality["ap50"], quality["boxes"]]]
     rows += [

@@ -8,41 +8,53 @@ from pathlib import Path
 from typing import Any
 
 from models.readers.mapping import ForeignGarment, ForeignPhoto, LabelMapping
+from models.types import Box
 
 
 def read_csv(source: Path, images: Path | None, split: str | None, mapping: LabelMapping) -> Iterator[ForeignPhoto]:
     """Read a table; rows of one file are garments of one photo.
 
-    Columns: the file (relative to the table), the label, optionally x1, y1, x2, y2 in pixels. A column that the
-    mapping names is read by it; any other that bears the name of an attribute holds our own values, several separated
-    by `|`. Empty is unlabelled.
+    Columns: the file (relative to the table), the label, optionally x1, y1, x2, y2 or x, y, w, h in pixels. A column
+    that the mapping names is read by it; any other that bears the name of an attribute holds our own values, several
+    separated by `|`. Empty is unlabelled. A row is left out if it has a text in the column `left_out_field`.
     """
     garments: dict[str, list[ForeignGarment]] = defaultdict(list)
     with source.open(encoding="utf-8-sig", newline="") as lines:
         for row in csv.DictReader(lines):
-            if split is None or row["split"] == split:
+            if (split is None or row["split"] == split) and not row.get(mapping.options.get("left_out_field", "")):
                 labels = [(column, row[column]) for column in mapping.attributes]
                 label = row[mapping.options["label_column"]]
                 ours = [column for column in row if column not in (*mapping.attributes, *_PLACES)]
                 written = {column: tuple(row[column].split("|")) for column in ours if row[column]}
-                box = tuple(float(row[side]) for side in _PLACES) if row.get("x1") else None
-                garments[row[mapping.options["file_column"]]].append(ForeignGarment(label, labels, box, written))  # type: ignore[arg-type]
+                garments[row[mapping.options["file_column"]]].append(ForeignGarment(label, labels, _box(row), written))
     for file, found in garments.items():
         yield ForeignPhoto(file, (images or source.parent) / file, found)
 
 
-_PLACES = ("x1", "y1", "x2", "y2")
+_CORNERS = ("x1", "y1", "x2", "y2")
+_PLACES = (*_CORNERS, "x", "y", "w", "h")
+
+
+def _box(row: Mapping[str, str]) -> Box | None:
+    if row.get("x1"):
+        x1, y1, x2, y2 = (float(row[side]) for side in _CORNERS)
+        return (x1, y1, x2, y2)
+    if row.get("w"):
+        x, y, width, height = (float(row[side]) for side in ("x", "y", "w", "h"))
+        return (x, y, x + width, y + height)
+    return None
 
 
 def read_records(source: Path, images: Path | None, split: str | None, mapping: LabelMapping) -> Iterator[ForeignPhoto]:
     """Read Myntra's product records, one garment each: a folder of style files, `styles.csv`, or JSON lines.
 
-    All of them come as fields with values; nested ones by their innermost name. Photos are `images/<id>.jpg` beside.
+    All of them come as fields with values; nested ones by their innermost name. Photos are `images/<id>.jpg` beside. A
+    record is left out if its field `left_out_field` holds anything.
     """
     read = {".csv": _styles_table, ".jsonl": _json_lines}.get(source.suffix, _style_files)
     folder = images or source.parent / "images"
     for record in read(source):
-        if split is None or record["split"] == split:
+        if (split is None or record["split"] == split) and not record.get(mapping.options.get("left_out_field", "")):
             file = f"{record['id']}.jpg"
             garment = ForeignGarment(record[mapping.options["category_field"]], list(record.items()))
             yield ForeignPhoto(file, folder / file, [garment])

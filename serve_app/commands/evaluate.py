@@ -24,7 +24,7 @@ def evaluate(
     """Measure detection, attributes on true boxes, and attributes on the boxes that were found."""
     from models.bundle import load_bundle
     from models.bundle_writer import record_quality
-    from models.datasets import read_dataset
+    from models.datasets import read_dataset, read_facts
     from models.evaluate import evaluate as measure
     from models.evaluate import quality_summary, save_report
     from models.report import summary_lines
@@ -38,6 +38,7 @@ def evaluate(
             photos,
             split or data.name,
             device=device,
+            complete=read_facts(data).get("complete", True),
             on_photo=lambda done, _: bar.update(task, completed=done),
         )
     save_report(report, photos, to)

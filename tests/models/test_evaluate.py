@@ -157,8 +157,32 @@ def test_a_saved_report_is_json_and_a_page_that_needs_nothing_besides(
 
 def test_the_bundle_keeps_the_main_figures(photos: list[LabelledPhoto]) -> None:
     summary = quality_summary(run(photos))
-    assert summary["macro_f1"] == {"dress": {"colour": 1.0, "length": pytest.approx(1 / 3, abs=1e-5)}, "skirt": {}}
-    assert (summary["split"], summary["photos"]) == ("val", 2)
+    length = {"macro_f1": pytest.approx(1 / 3, abs=1e-5), "majority_macro_f1": pytest.approx(1 / 3, abs=1e-5)}
+    colour = {"macro_f1": 1.0, "majority_macro_f1": 1.0, "garments": 1}
+    assert summary["attributes"] == {"dress": {"colour": colour, "length": {**length, "garments": 2}}, "skirt": {}}
+    assert (summary["split"], summary["photos"], summary["end_to_end"]["labelled"]) == ("val", 2, 3)
+
+
+def test_detection_is_not_measured_where_not_every_garment_is_labelled(photos: list[LabelledPhoto]) -> None:
+    found = Detection(DRESS, 0.6, "dress"), Detection(SKIRT, 0.9, "dress")
+    report = measure(FakeTagger(found), photos, "val", complete=False)  # type: ignore[arg-type]
+    for way in ("on_true_boxes", "on_found_boxes"):  # what is found of the category is taken, wherever it lies
+        assert report["attributes"][way] == run(photos, *found)["attributes"]["on_true_boxes"]
+    assert report["colours"]["on_found_boxes"]["garments"] == 1
+    assert all("found" not in line for each in report["worst"] for note in each["notes"] for line in note["lines"])
+    assert {"detection", "photo_level", "end_to_end"}.isdisjoint(quality_summary(report))
+    assert "Average precision" not in report_html(report, photos)
+    assert "detection: not measured" in "".join(summary_lines(report))
+
+
+def test_an_attribute_is_pooled_over_the_categories_that_share_it(photos: list[LabelledPhoto]) -> None:
+    skirt = LabelledGarment("skirt", SKIRT, {"length": ("mini",)})
+    pooled = run([*photos, replace(photos[0], garments=(skirt,))])["summary"]["on_true_boxes"]["pooled"]["length"]
+    # Mini three times; true are mini of a dress, midi of a dress, mini of the skirt.
+    assert pooled == {
+        "garments": 3, "macro_f1": 0.4, "accuracy": pytest.approx(2 / 3, abs=1e-5), "majority_macro_f1": 0.4,
+        "majority_accuracy": pytest.approx(2 / 3, abs=1e-5),
+    }  # fmt: skip
 
 
 def test_the_largest_colour_on_the_pixels_is_held_against_the_label(

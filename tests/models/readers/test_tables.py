@@ -30,6 +30,13 @@ def test_rows_of_a_file_are_garments_of_one_photo(tmp_path: Path, read: Read) ->
     assert boots.garments == ()
 
 
+def test_boxes_may_come_as_corner_and_size(tmp_path: Path, read: Read) -> None:
+    table = saved(tmp_path / "labels.csv", "file,label,x,y,w,h\nshirt.png,Polo,10,20,30,40\nboots.png,Shoes,,,,\n")
+    shirt, boots = read(table, "flat")
+    assert (shirt.garments[0].box, shirt.garments[0].attributes.keys()) == ((10, 20, 40, 60), {"neckline"})
+    assert boots.garments == ()
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -53,16 +60,17 @@ def test_a_table_without_the_column_and_one_that_is_missing_are_named(tmp_path: 
 def test_clothing_attributes_take_only_what_six_people_agreed_on(tmp_path: Path, read: Read) -> None:
     columns = (
         "file,split,black,blue,brown,category,collar,gray,green,neckline,pattern_floral,pattern_graphics,pattern_plaid,"
-        "pattern_solid,pattern_spot,pattern_stripe,purple,red,sleevelength,white,yellow\n"
+        "pattern_solid,pattern_spot,pattern_stripe,purple,red,sleevelength,white,yellow,dup_group\n"
     )
     table = saved(
         tmp_path / "labels.csv",
         columns
-        + "1.jpg,test,yes,no,no,suit,yes,no,no,v_shape,no,no,no,,,,no,no,long,yes,no\n"
-        + "2.jpg,test,no,no,no,,,,no,round,no,no,no,yes,no,no,yes,no,long,no,no\n"
-        + "3.jpg,test,no,no,no,tank top,no,no,no,other,yes,no,no,no,no,yes,no,no,sleeveless,no,no\n",
+        + "1.jpg,test,yes,no,no,suit,yes,no,no,v_shape,no,no,no,,,,no,no,long,yes,no,\n"
+        + "2.jpg,test,no,no,no,,,,no,round,no,no,no,yes,no,no,yes,no,long,no,no,\n"
+        + "3.jpg,test,no,no,no,tank top,no,no,no,other,yes,no,no,no,no,yes,no,no,sleeveless,no,no,\n"
+        + "4.jpg,test,no,no,no,dress,no,no,no,round,no,no,no,yes,no,no,no,no,short,no,no,000339\n",
     )
-    suit, tank_top = read(table, "cad")  # nobody agreed on what the second is
+    suit, tank_top = read(table, "cad")  # nobody agreed on what the second is; the last is there twice
     assert suit.garments[0].category == "outerwear"
     # Outerwear has collars, no neckline; nobody agreed on its pattern.
     assert dict(suit.garments[0].attributes) == {"colour": ("black", "white"), "sleeve_length": ("long",)}
