@@ -36,6 +36,7 @@ FrozenOption = Annotated[
 PatienceOption = Annotated[
     int | None, typer.Option(min=1, help="End after so many validations, ten minutes apart, without a better score.")
 ]
+CheckpointOption = Annotated[float, typer.Option(min=0, help="Minutes of training that a killed run loses at most.")]
 WorkersOption = Annotated[int, typer.Option(min=1, help="Processes that train together, by Ray Train.")]
 RayOption = Annotated[
     str | None, typer.Option(envvar="RAY_ADDRESS", help="Train on a running Ray cluster; --out has to be shared.")
@@ -64,6 +65,7 @@ def detector(
     threads: ThreadsOption = 2,
     frozen_share: FrozenOption = None,
     patience: PatienceOption = None,
+    checkpoint_minutes: CheckpointOption = 5.0,
     workers: WorkersOption = 1,
     ray_address: RayOption = None,
 ) -> None:
@@ -95,6 +97,7 @@ def detector(
         epochs=epochs,
         frozen_share=_frozen(frozen_share, weights),
         patience=patience,
+        checkpoint_minutes=checkpoint_minutes,
         seed=seed,
         device=device,
     )
@@ -121,6 +124,7 @@ def classifiers(
     threads: ThreadsOption = 2,
     frozen_share: FrozenOption = None,
     patience: PatienceOption = None,
+    checkpoint_minutes: CheckpointOption = 5.0,
     workers: WorkersOption = 1,
     ray_address: RayOption = None,
 ) -> None:
@@ -145,6 +149,7 @@ def classifiers(
         epochs=epochs,
         frozen_share=_frozen(frozen_share, weights),
         patience=patience,
+        checkpoint_minutes=checkpoint_minutes,
         seed=seed,
         device=device,
     )

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
@@ -65,7 +66,9 @@ def compare(
     arm: Annotated[list[str] | None, typer.Option(help=", ".join(ARMS))] = None,
     seeds: int = 3,
     epochs: float = 12,
+    minutes: Annotated[float | None, typer.Option(help="End each arm after so long, whatever passes it made.")] = None,
     size: int = 128,
+    small: Annotated[int, typer.Option(help="Side of the crops in the first two fifths of a run; 0: as later.")] = 0,
     start: Annotated[str, typer.Option(help="A trunk to start from; empty: from nothing.")] = "",
     out: Path = Path("out/recipe"),
 ) -> None:
@@ -77,7 +80,10 @@ def compare(
     ontology = Ontology(
         ontology.name, ontology.version, {name: each for name, each in ontology.categories.items() if name in shown}
     )
-    config = ClassifierTraining(size_px=size, epochs=epochs, batch=16, start=start, threads=2)
+    config = ClassifierTraining(
+        size_px=size, sizes=((0, small), (0.4, size)) if small else (), epochs=epochs, max_minutes=minutes, batch=16,
+        start=start, threads=torch.get_num_threads(),
+    )  # fmt: skip
     rows = []
     for path in test:
         known = [_only(photo, shown) for photo in photos[path]]
