@@ -1,5 +1,5 @@
-"""A closed loop of callers over plain sockets: on the machine that also serves, an ordinary client would cost as much
-as the service's own share of a request. Who is refused comes back when the answer says.
+"""Closed and open loops of callers over plain sockets: on the machine that also serves, an ordinary client would cost
+as much as the service's own share of a request. Who is refused in a closed loop comes back when the answer says.
 """
 
 import asyncio
@@ -7,12 +7,16 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+from numpy.typing import NDArray
+
+_PATIENCE_S = 60.0
 
 
 @dataclass
@@ -56,37 +60,44 @@ class Answers:
         }
 
 
-def closed_loop(url: str, bodies: Sequence[bytes], num_callers: int, seconds: float, warm_up_s: float = 2.0) -> Answers:
+Wire = Callable[[str, bytes], bytes]
+"""Host and body to the request, headers included."""
+
+
+def post(host: str, body: bytes, path: str = "/v1/tag", headers: str = "Content-Type: image/jpeg") -> bytes:
+    """The request as our service takes it; or with another path, or other headers."""
+    return f"POST {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def closed_loop(
+    url: str, bodies: Sequence[bytes], num_callers: int, seconds: float, warm_up_s: float = 2.0, wire: Wire = post
+) -> Answers:
     """Keep `num_callers` requests at the service; what is answered in the warm-up is not counted."""
-    return asyncio.run(_closed_loop(url, bodies, num_callers, seconds, warm_up_s))
+    requests = [wire(urlsplit(url).netloc, body) for body in bodies]
+    return asyncio.run(_closed_loop(url, requests, num_callers, seconds, warm_up_s))
 
 
 async def _closed_loop(
-    url: str, bodies: Sequence[bytes], num_callers: int, seconds: float, warm_up_s: float
+    url: str, requests: Sequence[bytes], num_callers: int, seconds: float, warm_up_s: float
 ) -> Answers:
     answers = Answers(seconds)
     begin = time.perf_counter() + warm_up_s
     indices = iter(range(2**31))
     async with asyncio.TaskGroup() as tasks:
         for _ in range(num_callers):
-            tasks.create_task(_caller(url, bodies, indices, begin, begin + seconds, answers))
+            tasks.create_task(_caller(url, requests, indices, begin, begin + seconds, answers))
     return answers
 
 
-async def _caller(url: str, bodies: Sequence[bytes], indices: Any, begin: float, end: float, answers: Answers) -> None:
+async def _caller(
+    url: str, requests: Sequence[bytes], indices: Any, begin: float, end: float, answers: Answers
+) -> None:
     place = urlsplit(url)
     reader, writer = await asyncio.open_connection(place.hostname, place.port)
     try:
         while (sent := time.perf_counter()) < end:
-            index = next(indices) % len(bodies)
-            head = (
-                f"POST /v1/tag HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Type: image/jpeg\r\n"
-                f"Content-Length: {len(bodies[index])}\r\n\r\n"
-            )
-            writer.write(head.encode() + bodies[index])
-            headers = await reader.readuntil(b"\r\n\r\n")
-            length = int(headers.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-            body = await reader.readexactly(length)
+            index = next(indices) % len(requests)
+            headers, body = await _exchange(reader, writer, requests[index])
             done = time.perf_counter()
             answers.num_sent += 1
             if begin <= done <= end:
@@ -95,6 +106,56 @@ async def _caller(url: str, bodies: Sequence[bytes], indices: Any, begin: float,
                 await asyncio.sleep(min(float(again[1]), max(0.0, end - done)))
     finally:
         writer.close()
+
+
+async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> tuple[bytes, bytes]:
+    writer.write(request)
+    headers = await reader.readuntil(b"\r\n\r\n")
+    length = int(headers.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+    return headers, await reader.readexactly(length)
+
+
+def open_loop(
+    url: str, bodies: Sequence[bytes], per_second: float, seconds: float, wire: Wire = post, warm_up_s: float = 2.0
+) -> Answers:
+    """Photos come by chance, however the service does, each on a connection of its own; timed from when it was due.
+
+    Those due in the warm-up are sent and not counted, all others are waited for.
+    """
+    requests = [wire(urlsplit(url).netloc, body) for body in bodies]
+    return asyncio.run(_open_loop(url, requests, arrivals_s(per_second, warm_up_s + seconds), seconds, warm_up_s))
+
+
+def arrivals_s(per_second: float, seconds: float, seed: int = 1) -> NDArray[np.float64]:
+    """When photos are due: a Poisson process of exactly this mean rate."""
+    return np.sort(np.random.default_rng(seed).uniform(0, seconds, round(per_second * seconds)))
+
+
+async def _open_loop(
+    url: str, requests: Sequence[bytes], due_s: NDArray[np.float64], seconds: float, warm_up_s: float
+) -> Answers:
+    answers = Answers(seconds)
+    begin, place = time.perf_counter(), urlsplit(url)
+
+    async def send(index: int, due: float) -> None:
+        status, body = 0, b""  # 0: no answer
+        with suppress(OSError, EOFError, TimeoutError):
+            async with asyncio.timeout(_PATIENCE_S):
+                reader, writer = await asyncio.open_connection(place.hostname, place.port)
+                try:
+                    headers, body = await _exchange(reader, writer, requests[index])
+                    status = int(headers[9:12])
+                finally:
+                    writer.close()
+        answers.num_sent += 1
+        if due >= warm_up_s:
+            _note(answers, status, (time.perf_counter() - begin - due) * 1000, index, body)
+
+    async with asyncio.TaskGroup() as tasks:
+        for number, due in enumerate(due_s.tolist()):
+            await asyncio.sleep(begin + due - time.perf_counter())
+            tasks.create_task(send(number % len(requests), due))
+    return answers
 
 
 def _note(answers: Answers, status: int, latency_ms: float, index: int, body: bytes) -> None:

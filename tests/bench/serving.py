@@ -99,7 +99,7 @@ class Side:
     def replica_memory_mb(self) -> dict[str, float]:
         """Memory of each of its replicas that no other process shares (USS), in MB."""
         found: dict[str, float] = {}
-        for number in _family(self._process.pid):
+        for number in family_ticks(self._process.pid):
             path = Path("/proc", str(number))
             try:
                 title = (path / "cmdline").read_bytes().decode(errors="replace").rstrip("\0")
@@ -126,10 +126,10 @@ class Side:
 
 def family_cpu_s(pid: int) -> float:
     """CPU time of a process and of all that descend from it."""
-    return sum(_family(pid).values()) / os.sysconf("SC_CLK_TCK")
+    return sum(family_ticks(pid).values()) / os.sysconf("SC_CLK_TCK")
 
 
-def _family(pid: int) -> dict[int, int]:
+def family_ticks(pid: int) -> dict[int, int]:
     """The process and all that descend from it, with the ticks of CPU time that each has taken."""
     parents: dict[int, int] = {}
     ticks: dict[int, int] = {}
