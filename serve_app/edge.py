@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve_app.admission import Admission
 from serve_app.api import REQUEST_ID, REQUEST_ID_HEADER, error_response
 from serve_app.errors import DeadlineExceeded, NotFound, Overloaded
+from serve_app.memory import give_back_memory
 from serve_app.metrics import REQUESTS, Meter, NullMeter, RayMeter
 from serve_app.pace import Pace
 
@@ -40,6 +41,7 @@ _SERVES_PATHS = "/-/"
 
 def edge_middleware() -> list[Middleware]:
     """Called by Serve in every proxy, where RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH names it."""
+    give_back_memory()
     return [Middleware(Edge, meter=RayMeter((REQUESTS,)))]
 
 

@@ -20,6 +20,7 @@ from serve_app.guard import Guard
 from serve_app.handles import ClassifierHandle, DetectorHandle, JobsHandle
 from serve_app.jobs.api import job_routes
 from serve_app.keys import KeyRing
+from serve_app.memory import give_back_memory
 from serve_app.metrics import BUNDLE, ROUTER_METRICS, RayMeter
 from serve_app.naming import Names
 from serve_app.openapi import openapi_routes
@@ -49,6 +50,7 @@ class RouterDeployment:
         classifier_by_category: Mapping[str, DeploymentHandle[Any]],
         jobs: DeploymentHandle[Any] | None = None,
     ) -> None:
+        give_back_memory()
         self._meter = RayMeter(ROUTER_METRICS)
         self._tracing = Tracing(args.trace_endpoint, args.trace_share, "router")
         self._guard = Guard(KeyRing(Path(args.api_keys)), self._meter) if args.api_keys else None

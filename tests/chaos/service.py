@@ -63,6 +63,26 @@ def num_running(deployment: str) -> int:
     return application.deployments[deployment].replica_states.get("RUNNING", 0)  # type: ignore[call-overload]
 
 
+class Places:
+    """Those of a deployment's replicas, by their own count; metrics show it up to a second later, when Ray exports."""
+
+    def __init__(self, deployment: str) -> None:
+        import ray
+
+        prefix = f"SERVE_REPLICA::{APPLICATION}#{deployment}#"
+        named = ray.util.list_named_actors(all_namespaces=True)
+        self._actors = [
+            ray.get_actor(actor["name"], actor["namespace"]) for actor in named if actor["name"].startswith(prefix)
+        ]
+
+    def num_taken(self) -> int:
+        """Requests inside."""
+        import ray
+
+        counts: list[int] = ray.get([actor.get_num_ongoing_requests.remote() for actor in self._actors])
+        return sum(counts)
+
+
 @contextmanager
 def painted_service() -> Iterator[Service]:
     """Start it on free ports of this machine; stop it at the end."""

@@ -1,0 +1,25 @@
+"""Giving memory back: what photos of all sizes leave free in the allocator's heaps."""
+
+import ctypes
+import threading
+from collections.abc import Callable
+
+_PERIOD_S = 5.0
+
+
+def give_back_memory(period_s: float = _PERIOD_S) -> None:
+    """From now on, as long as the process lives, return its free memory to the system now and then.
+
+    glibc by itself returns only what is free at the end of a heap, and each decoding thread has a heap of its own, so
+    that a router of 230 MB grew by 80 MB within minutes. Returning takes 1 to 3 ms; mapping every large array instead
+    costs a quarter more CPU per photo. Without glibc nothing happens.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        threading.Thread(target=_work, args=(trim, period_s), name="memory", daemon=True).start()
+
+
+def _work(trim: Callable[[int], int], period_s: float) -> None:
+    never = threading.Event()
+    while not never.wait(period_s):
+        trim(0)
