@@ -27,7 +27,10 @@ from tests.chaos.trial import HEAD, REFUSALS, Fault, Load, Trial, plain, run_tri
 pytestmark = pytest.mark.chaos
 
 SLOW_S = 0.2
-"""With it and its own 0.05 s a batch of two, two detectors alone answer 16 photos a second; on two cores, in turn with classifiers, 13.7."""
+"""With it and its own 0.05 s a batch of two, two detectors answer 16 photos a second.
+
+On two cores, in turn with the classifiers, 13.7.
+"""
 RATE = 0.6 * 16
 LONG_S = float(os.environ.get("CHAOS_SECONDS", "60"))
 TABLE = Path("out/chaos.md")
