@@ -2,7 +2,8 @@
 
     python -m tests.bench.recipe prepare myntra/attributes.jsonl runs/myntra
     python -m tests.bench.recipe compare runs/myntra/train --val runs/myntra/val --test runs/myntra/test --epochs 12
-    python -m tests.bench.recipe compare runs/myntra-train --test runs/myntra-test --test runs/cad-test --arm joint
+    python -m tests.bench.recipe prepare cad/labels.csv runs/cad --mapping cad
+    python -m tests.bench.recipe compare runs/myntra/train --test runs/myntra/test --test runs/cad/train --arm joint
 
 Three arms learn the same crops for as many passes: `joint`, one trunk under the heads of every category; `separate`, a
 trunk for each category; `generic`, one trunk and one set of heads that is not told the category. Beside them stand the
@@ -48,13 +49,15 @@ Cells = dict[str, list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]]
 
 
 @app.command()
-def prepare(source: Path, directory: Path) -> None:
-    """Convert the splits of Myntra's records in its own words."""
+def prepare(
+    source: Path, directory: Path, name: Annotated[str, typer.Option("--mapping", help="myntra or cad")] = "myntra"
+) -> None:
+    """Convert the splits of Myntra's records, or of the Clothing Attribute Dataset, in the words of the former."""
     ontology = load_ontology(_HERE / "myntra_ontology.yaml")
-    mapping = load_mapping(_HERE / "myntra_mapping.yaml", ontology)
+    mapping = load_mapping(_HERE / f"{name}_mapping.yaml", ontology)
     for split in ("train", "val", "test"):
         photos = read_labels(source, mapping, ontology, split=split)
-        convert(photos, mapping, directory / split, ontology, {"source": f"myntra {split}"})
+        convert(photos, mapping, directory / split, ontology, {"source": f"{name} {split}"})
         print(f"{split}: {len(photos)} photos")
 
 
@@ -88,7 +91,7 @@ def compare(
     for path in test:
         known = [_only(photo, shown) for photo in photos[path]]
         for name, cells in _constants(ontology, photos[train], known).items():
-            rows += _rows(path.name, name, [cells], ontology)
+            rows += _rows(_name(path), name, [cells], ontology)
         for each in arm or ARMS:
             its_ontology = _generic(ontology) if each == "generic" else ontology
             learnt = {at: [_as(each, photo) for photo in photos[at]] for at in (train, *([val] if val else []))}
@@ -98,11 +101,16 @@ def compare(
                 folder = out / f"{each}-{seed}"
                 train_classifiers(its_config, learnt[train], learnt.get(val, []), its_ontology, folder)
                 found.append(_answers(folder, its_config, its_ontology, [_as(each, photo) for photo in known]))
-            rows += _rows(path.name, each, found, ontology)
+            rows += _rows(_name(path), each, found, ontology)
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
-    report = {"train": train.name, "start": start, "epochs": epochs, "size_px": size, "machine": machine, "rows": rows}
+    length = f"{epochs:g} passes" + (f" or {minutes:g} minutes" if minutes else "")
+    report = {"train": train.name, "start": start, "length": length, "size_px": size, "machine": machine, "rows": rows}
     (out / "recipe.json").write_text(json.dumps(report, indent=1) + "\n")
-    _show(rows, f"macro-F1 after training on {train.name}, {seeds} seeds, {epochs:g} passes, {size} px; {machine}")
+    _show(rows, f"macro-F1 after training on {train.name}, {seeds} seeds, {length}, {size} px; {machine}")
+
+
+def _name(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
 
 
 def _generic(ontology: Ontology) -> Ontology:
@@ -180,7 +188,7 @@ def _rows(test: str, arm: str, found: Sequence[Cells], ontology: Ontology) -> li
     values = {
         name: each.values for category in ontology.categories.values() for name, each in category.attributes.items()
     }
-    for name in found[0]:
+    for name in (name for name, cells in found[0].items() if cells):  # a foreign set may have no label of an attribute
         scores = []
         for cells in found:
             answered, true = (np.stack(part) for part in zip(*cells[name], strict=True))
