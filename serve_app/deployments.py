@@ -68,7 +68,7 @@ class DeploymentSettings:
 
     Args:
         num_cpus: cores that a replica is placed by.
-        max_ongoing_requests: calls a replica accepts; two batches at least, so one gathers while one computes.
+        max_ongoing_requests: calls a replica accepts; two batches, so one gathers while one computes.
         max_queued_requests: calls that wait per caller before the next is refused.
         scaling: between how many replicas, and by what.
         num_gpus: share of a GPU that a replica is placed by; shares memory and time, and is enforced by nobody.
@@ -127,9 +127,8 @@ class Profile:
 # Queues and batches are the same everywhere:
 # router      32 photos at once bound its memory (32 x 36 MB, a decoded photo of 12 megapixels, is 1.2 GB). A core
 #             decodes some 100 photos of half a megabyte a second, so 64 waiting are answered within a second.
-# detector,   64 = all that two routers send at once. A caller that finds a replica full asks again after pauses that
-# classifier  double up to half a second, in which the model may be idle: with 16, 32 callers got a fifth less. What
-#             waits in the replica makes its batches full. 64 canvases of 800 pixels are 120 MB.
+# detector    16 = two batches of TaggerArgs.detector_max_batch; 32 waiting per router are four batches more.
+# classifier  32 = two batches of TaggerArgs.classifier_max_batch; 64 waiting per router are four batches more.
 # Targets lie below a full batch: a replica that is told to run full has no room left for the seconds until the next
 # one has started. The router awaits the others: 10 calls of 0.1 to 0.2 s each keep its core busy.
 _PROFILES: Mapping[ProfileName, Profile] = {
@@ -138,15 +137,15 @@ _PROFILES: Mapping[ProfileName, Profile] = {
     # moment. Computing is shared out by num_threads. Targets are high, since a laptop gains little from more processes.
     "local": Profile(
         router=DeploymentSettings(0.1, 32, 64, Scaling(1, 2, 24)),
-        detector=DeploymentSettings(0.1, 64, 32, Scaling(1, 2, 12)),
-        classifier=DeploymentSettings(0.1, 64, 64, Scaling(1, 2, 24)),
+        detector=DeploymentSettings(0.1, 16, 32, Scaling(1, 2, 12)),
+        classifier=DeploymentSettings(0.1, 32, 64, Scaling(1, 2, 24)),
     ),
     # A worker of 4 cores holds router, detector and five classifiers at their minima (0.25 + 1 + 5 x 0.25 = 2.5); two
     # workers hold everything at its maxima (0.5 + 2 + 5 x 3 x 0.25 = 6.25). Scaling shows, since 3 > 1.
     "kind-cpu": Profile(
         router=DeploymentSettings(0.25, 32, 64, Scaling(1, 2, 10)),
-        detector=DeploymentSettings(1, 64, 32, Scaling(1, 2, 4)),
-        classifier=DeploymentSettings(0.25, 64, 64, Scaling(1, 3, 4)),
+        detector=DeploymentSettings(1, 16, 32, Scaling(1, 2, 4)),
+        classifier=DeploymentSettings(0.25, 32, 64, Scaling(1, 3, 4)),
     ),
     # GPU shares are eighths: a GPU is filled without a rest, and they are exact in binary. With fifths Ray's autoscaler
     # reckons 1 - 0.4 - 0.2 - 0.2 to be less than 0.2 and starts a node too many. On a card of 24 GB an eighth is 3 GB:
@@ -160,10 +159,10 @@ _PROFILES: Mapping[ProfileName, Profile] = {
         ),
         # Two at least, on two nodes: without a detector nothing is answered. Rolling them takes a third node meanwhile.
         detector=DeploymentSettings(
-            1, 64, 32, Scaling(2, 6, 6), num_gpus=0.5, max_surge_percent=50, max_replicas_per_node=1, pool="gpu"
+            1, 16, 32, Scaling(2, 6, 6), num_gpus=0.5, max_surge_percent=50, max_replicas_per_node=1, pool="gpu"
         ),
         # One at least: a category that is away for the 20 s of a new replica is answered as a partial answer.
-        classifier=DeploymentSettings(1, 64, 64, Scaling(1, 5, 12), num_gpus=0.125, pool="gpu"),
+        classifier=DeploymentSettings(1, 32, 64, Scaling(1, 5, 12), num_gpus=0.125, pool="gpu"),
     ),
 }
 

@@ -67,7 +67,7 @@ def test_serve_config_in_the_overlay_is_what_the_command_writes(manifests: Mappi
         pytest.param((*DETECTOR, "max_ongoing_requests"), 8, checks.queues_hold_batches, id="room_for_one_batch"),
         pytest.param(
             (*DRESS, "autoscaling_config", "target_ongoing_requests"),
-            65,
+            40,
             checks.queues_hold_batches,
             id="target_out_of_reach",
         ),
