@@ -21,6 +21,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from models.bundle import Bundle
+from tests.bench.http_speed import replicas
 from tests.bench.load import Answers, Wire, closed_loop, open_loop, post
 from tests.bench.peers.steps import BUNDLE_VARIABLE, PORT_VARIABLE
 from tests.bench.photos import jpegs
@@ -30,7 +31,6 @@ from tests.bench.serving import Setup, Side, family_cpu_s, family_ticks, free_po
 PACKAGES = {"fastapi": "fastapi", "litserve": "litserve", "bentoml": "bentoml", "triton": "nvidia-pytriton"}
 CALLERS = (16, 32)
 SHARES = (0.3, 0.7)
-_ONE_EACH = {kind: {"autoscaling_config": None, "num_replicas": 1} for kind in ("router", "detector", "classifier")}
 _START_LIMIT_S, _STOP_LIMIT_S = 240.0, 30.0
 
 
@@ -120,7 +120,7 @@ def peers(
     for name in set(PACKAGES) - set(pythons):
         print(f"skipped {name}: name the interpreter of an environment that has {PACKAGES[name]}")
     bodies = jpegs(64)
-    setup = replace(setup, options={**_ONE_EACH, **setup.options})
+    setup = replace(setup, options={**replicas(1), **setup.options})
     rows: list[dict[str, Any]] = []
     versions: dict[str, Mapping[str, str]] = {}
     for number in range(rounds):
