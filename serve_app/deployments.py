@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 ProfileName = Literal["local", "kind-cpu", "gpu-prod"]
 PROFILE_NAMES: tuple[ProfileName, ...] = get_args(ProfileName)
+APPLICATION = "tagger"
 ROUTER = "router"
 DETECTOR = "detector"
 JOBS = "jobs"

@@ -1,13 +1,15 @@
 """What stands before the routers: a middleware of Serve's HTTP proxy.
 
 It takes away the headers by which a caller could switch off Serve's time limits, refuses photos whose turn would come
-too late before a router hears of them, answers in our form what Serve would answer in its own, and asks another router
-when one dies before it has answered.
+too late before a router hears of them, asks routers about short photos by one call, answers in our form what Serve
+would answer in its own, and asks another router when one dies before it has answered.
 """
 
+import asyncio
 import re
 import uuid
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -16,9 +18,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.admission import Admission
 from serve_app.api import REQUEST_ID, REQUEST_ID_HEADER, error_response
-from serve_app.errors import DeadlineExceeded, NotFound, Overloaded
+from serve_app.deployments import REQUEST_LIMIT_S
+from serve_app.errors import DeadlineExceeded, NotFound, Overloaded, ReplicaDied, ServiceError
+from serve_app.handles import RouterHandle
 from serve_app.memory import give_back_memory
 from serve_app.metrics import REQUESTS, Meter, NullMeter, RayMeter
+from serve_app.one_call import WholeAnswer, WholeRequest
 from serve_app.pace import Pace
 
 # Serve reads these from any caller: the first raises or removes the time limit, the second keeps a request alive that
@@ -36,13 +41,20 @@ MAX_WAIT_S = 4.0
 _NUM_FREE = 32  # what one router takes at once (deployments.py): a slow machine is not an overloaded one
 _TRIES = 3
 _KEPT_BYTES = 256 * 2**20
+# A body that is short and at hand goes to the router at once. The rest goes by Serve's stream, where a router looks at
+# key, size and time while it comes.
+_SHORT_BYTES = 2**20
+_SHORT_S = 0.25
 _SERVES_PATHS = "/-/"
+
+AskRouter = Callable[[WholeRequest], Awaitable[WholeAnswer]]
+"""Asks any router, which may die: ReplicaDied; raises another ServiceError where none takes the request."""
 
 
 def edge_middleware() -> list[Middleware]:
     """Called by Serve in every proxy, where RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH names it."""
     give_back_memory()
-    return [Middleware(Edge, meter=RayMeter((REQUESTS,)))]
+    return [Middleware(Edge, meter=RayMeter((REQUESTS,)), ask_router=RouterHandle())]
 
 
 class Edge:
@@ -53,12 +65,19 @@ class Edge:
         kept_bytes: bodies kept for asking again, in all; beyond it a request has one try.
         meter: counts the photos that no router answered; the others count theirs themselves.
         pace: how fast photos are answered; None for a new one.
+        ask_router: asks a router by one call; None asks always by way of `app`.
     """
 
     def __init__(
-        self, app: ASGIApp, kept_bytes: int = _KEPT_BYTES, meter: Meter | None = None, pace: Pace | None = None
+        self,
+        app: ASGIApp,
+        kept_bytes: int = _KEPT_BYTES,
+        meter: Meter | None = None,
+        pace: Pace | None = None,
+        ask_router: AskRouter | None = None,
     ) -> None:
         self._app = app
+        self._ask_router = ask_router
         self._left_bytes = kept_bytes
         self._meter = meter or NullMeter()
         self._pace = pace or Pace()
@@ -96,7 +115,11 @@ class Edge:
     async def _answer(self, scope: Scope, receive: Receive, answer: "_Answer", request_id: str) -> None:
         replay = _Replay(receive, self)
         try:
-            await self._ask(scope, replay, answer)
+            if self._ask_router is None or not await _is_short_photo(scope, replay):
+                await self._ask(scope, replay, answer)
+            elif not replay.is_gone:
+                request = WholeRequest.of(request_id, scope, replay.body)
+                await self._ask_by_one_call(self._ask_router, request, replay, answer)
             if not answer.has_started and not replay.is_gone:
                 await self._say(self._error(answer.refused_with), request_id, scope, receive, answer.send_own)
         finally:
@@ -109,6 +132,26 @@ class Edge:
             await self._app({**scope, "state": dict(scope.get("state", {}))}, replay.from_the_start(), answer.send)
             if answer.has_answered or replay.is_gone or not (can_repeat and replay.is_whole):
                 return
+
+    async def _ask_by_one_call(
+        self, ask_router: AskRouter, request: WholeRequest, replay: "_Replay", answer: "_Answer"
+    ) -> None:
+        """Ask until a router answered, at most three times, or the caller is gone."""
+        for _ in range(_TRIES):
+            try:
+                async with asyncio.timeout(REQUEST_LIMIT_S):
+                    whole = await _unless_gone(ask_router(request), replay)
+            except ReplicaDied:
+                continue
+            except TimeoutError:
+                answer.refused_with = 408
+            except ServiceError:
+                answer.refused_with = 503
+            else:
+                if whole is not None:
+                    own = (REQUEST_ID_HEADER.encode(), request.request_id.encode())
+                    await whole._replace(headers=[*whole.headers, own]).send(answer.send)
+            return
 
     def _error(self, status: int | None) -> DeadlineExceeded | Overloaded:
         """What to say for a status of Serve's own, or for no answer at all."""
@@ -196,6 +239,35 @@ class _Replay:
 
         return receive
 
+    async def has_come(self, num_bytes: int, limit_s: float) -> bool:
+        """Wait for a body of a known size; False if there is no room for it, or it is not here in full by then."""
+        if not self._room.reserve(num_bytes):
+            return False
+        self._num_kept += num_bytes
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                while not self._has_all:
+                    message = await self._receive()
+                    if message["type"] == "http.disconnect":
+                        self.is_gone = True
+                        break
+                    self._messages.append(message)
+        return self._has_all
+
+    @property
+    def _has_all(self) -> bool:
+        return bool(self._messages) and not self._messages[-1].get("more_body", False)
+
+    @property
+    def body(self) -> bytes:
+        """What is kept of it."""
+        return b"".join(message.get("body", b"") for message in self._messages)
+
+    async def until_gone(self) -> None:
+        """Return when the caller hangs up; the body has come in full."""
+        await self._receive()
+        self.is_gone = True
+
     def forget(self) -> None:
         """Let go of everything kept."""
         self._messages = []
@@ -210,6 +282,25 @@ class _Replay:
             self._num_kept += size
         else:
             self.forget()
+
+
+async def _is_short_photo(scope: Scope, replay: _Replay) -> bool:
+    num_bytes = Headers(scope=scope).get("content-length", "")
+    if scope["path"] != _PHOTO or not num_bytes.isdecimal() or not 0 < int(num_bytes[:18]) <= _SHORT_BYTES:
+        return False
+    return await replay.has_come(int(num_bytes), _SHORT_S)
+
+
+async def _unless_gone(call: Awaitable[WholeAnswer], replay: _Replay) -> WholeAnswer | None:
+    """Await a call; None, and the call is cancelled, if the caller hangs up first."""
+    asking, leaving = asyncio.ensure_future(call), asyncio.ensure_future(replay.until_gone())
+    try:
+        await asyncio.wait((asking, leaving), return_when=asyncio.FIRST_COMPLETED)
+        return asking.result() if asking.done() else None
+    finally:
+        asking.cancel()
+        leaving.cancel()
+        await asyncio.wait((asking, leaving))
 
 
 def _request_id(scope: Scope) -> str:

@@ -15,13 +15,17 @@ from ray.exceptions import (
     RayTaskError,
     WorkerCrashedError,
 )
+from ray.serve.api import get_deployment_handle
+from ray.serve.context import _set_request_context
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from models.errors import TaggingError
 from models.types import AttributeScores, Detection
+from serve_app.deployments import APPLICATION, ROUTER
 from serve_app.errors import JobsUnavailable, ModelFailed, ModelUnavailable, Overloaded, ReplicaDied
 from serve_app.jobs.store import Job, JobSpec, PageForm
+from serve_app.one_call import WholeAnswer, WholeRequest
 from serve_app.tracing import current_trace
 
 _JOBS_LIMIT_S = 25.0  # writing down a million photos to remote storage takes its time
@@ -60,6 +64,25 @@ class ClassifierHandle:
         call = self._handle.classify
         scores: Sequence[AttributeScores] = await _call(call, crops, budget_s, current_trace(), self._bundle)
         return scores
+
+
+class RouterHandle:
+    """Calls the router deployment from Serve's proxy, whose own handle this is."""
+
+    def __init__(self) -> None:
+        self._handle: DeploymentHandle[Any] | None = None
+
+    async def __call__(self, request: WholeRequest) -> WholeAnswer:
+        """The answer of a router."""
+        if self._handle is None:
+            try:
+                self._handle = get_deployment_handle(ROUTER, app_name=APPLICATION)
+            except (KeyError, RayServeException) as exc:
+                raise ModelUnavailable("the service is starting; try again", repr(exc)) from exc
+        # Serve writes these into logs and metrics of all deployments that the request comes to.
+        _set_request_context(request.scope["path"], request.request_id, app_name=APPLICATION)
+        answer: WholeAnswer = await _call(self._handle.answer, request)
+        return answer
 
 
 class JobsHandle:

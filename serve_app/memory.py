@@ -1,4 +1,4 @@
-"""Giving memory back: what photos of all sizes leave free in the allocator's heaps."""
+"""Giving memory back: what photos of all sizes leave free in the allocator's heap."""
 
 import ctypes
 import threading
@@ -10,9 +10,9 @@ _PERIOD_S = 5.0
 def give_back_memory(period_s: float = _PERIOD_S) -> None:
     """From now on, as long as the process lives, return its free memory to the system now and then.
 
-    glibc by itself returns only what is free at the end of a heap, and each decoding thread has a heap of its own, so
-    that a router of 230 MB grew by 80 MB within minutes. Returning takes 1 to 3 ms; mapping every large array instead
-    costs a quarter more CPU per photo. Without glibc nothing happens.
+    glibc by itself returns only what is free at the end of its heap, so that a router of 230 MB grew by 80 MB within
+    minutes. Returning takes 1 to 3 ms; mapping every large array instead costs a quarter more CPU per photo. Without
+    glibc nothing happens.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

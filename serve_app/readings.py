@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from prometheus_client.parser import text_string_to_metric_families
 
 from models.errors import TaggingError
+from serve_app.deployments import APPLICATION
 from serve_app.metrics import BATCH_SIZE, REQUESTS, STAGE_DURATION, TAGS
-from serve_app.serve_config import APPLICATION
 
 _CALLS = "ray_serve_deployment_request_counter_total"
 _CALL_MS = "ray_serve_deployment_processing_latency_ms_bucket"

@@ -23,6 +23,7 @@ from serve_app.keys import KeyRing
 from serve_app.memory import give_back_memory
 from serve_app.metrics import BUNDLE, ROUTER_METRICS, RayMeter
 from serve_app.naming import Names
+from serve_app.one_call import WholeAnswer, WholeRequest, answer_whole
 from serve_app.openapi import openapi_routes
 from serve_app.service import TaggingService
 from serve_app.tracing import Tracing
@@ -70,15 +71,19 @@ class RouterDeployment:
             args, bundle, composer, answerer, detect.ping, downloader.fetch, self._meter, names
         )
         keeper = JobsHandle(jobs) if jobs is not None else None
-        self._jobs = job_routes(keeper, bundle.ontology, args.upload_deadline_s)
+        pages = [*web_routes(), *openapi_routes(), *job_routes(keeper, bundle.ontology, args.upload_deadline_s)]
+        # The proxy echoes the request id.
+        self._asgi = make_asgi(
+            self._service, self._meter, pages, guard=self._guard, echoes_request_id=False, tracing=self._tracing
+        )
 
     def __serve_build_asgi_app__(self) -> Starlette:
         """Called by Serve once the replica is there."""
-        pages = [*web_routes(), *openapi_routes(), *self._jobs]
-        # Serve's proxy echoes the request id.
-        return make_asgi(
-            self._service, self._meter, pages, guard=self._guard, echoes_request_id=False, tracing=self._tracing
-        )
+        return self._asgi
+
+    async def answer(self, request: WholeRequest) -> WholeAnswer:
+        """Answer a request that the proxy sent as one message."""
+        return await answer_whole(self._asgi, request)
 
     async def check_health(self) -> None:
         """Answer, which shows that the event loop turns.

@@ -7,6 +7,7 @@ import yaml
 
 from serve_app.config import TaggerArgs
 from serve_app.deployments import (
+    APPLICATION,
     REQUEST_LIMIT_S,
     ProfileName,
     classifier_name,
@@ -14,7 +15,6 @@ from serve_app.deployments import (
     deployment_options,
 )
 
-APPLICATION = "tagger"
 IMPORT_PATH = "serve_app.app:build_app"
 _ARGS: dict[ProfileName, dict[str, Any]] = {
     "local": {"device": "cpu", "no_auth": True},  # listens on loopback

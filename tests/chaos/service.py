@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from serve_app.config import TaggerArgs
-from serve_app.deployments import deployment_options
+from serve_app.deployments import APPLICATION, deployment_options
 from serve_app.detector import DetectorModel
 from serve_app.loadtest import LoadPhoto
-from serve_app.serve_config import APPLICATION
 from serve_app.start import OptionsOf, StartOptions, start_service
 from tests.chaos.faults import FaultyLoader, Orders, load_faulty_detector
 from tests.e2e.conftest import free_port

@@ -13,10 +13,9 @@ import httpx
 import pytest
 
 from serve_app.config import TaggerArgs
-from serve_app.deployments import DETECTOR, ROUTER, classifier_name
+from serve_app.deployments import APPLICATION, DETECTOR, ROUTER, classifier_name
 from serve_app.keys import Key, digest_of, write_keys
 from serve_app.schemas import ErrorResponse
-from serve_app.serve_config import APPLICATION
 from tests.chaos.faults import processes
 from tests.e2e import painted
 from tests.e2e.conftest import Cluster

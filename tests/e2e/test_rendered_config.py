@@ -14,8 +14,8 @@ import httpx
 import pytest
 import yaml
 
+from serve_app.deployments import APPLICATION
 from serve_app.keys import Key, digest_of, new_key, write_keys
-from serve_app.serve_config import APPLICATION
 from tests.e2e.conftest import free_port
 
 pytestmark = pytest.mark.slow  # on a Ray instance of its own, with a dozen replicas that load torch

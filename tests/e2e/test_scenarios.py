@@ -12,8 +12,8 @@ from typing import Any, Self
 import pytest
 
 from serve_app.config import TaggerArgs
+from serve_app.deployments import APPLICATION
 from serve_app.loadtest import LoadPhoto, Phase, Record, open_loop, poisson
-from serve_app.serve_config import APPLICATION
 from serve_app.start import OptionsOf
 from tests.e2e import painted
 from tests.e2e.conftest import VERSION, Cluster, kind_options

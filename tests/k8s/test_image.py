@@ -43,7 +43,7 @@ def test_python_is_that_of_the_lock() -> None:
 
 def test_environment_is_that_of_a_local_start() -> None:
     local = {name: value for name, value in _ENVIRONMENT.items() if name not in SINGLE_MACHINE}
-    assert dict(re.findall(r"\b(RAY_\w+)=(\S+)", FINAL_STAGE)) == local
+    assert dict(re.findall(r"\b((?:RAY|MALLOC)_\w+)=(\S+)", FINAL_STAGE)) == local
 
 
 def test_everything_copied_is_there_and_let_through() -> None:

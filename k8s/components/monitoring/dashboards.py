@@ -75,7 +75,7 @@ SERVICE: list[Panel] = [
         },
     ),
     (
-        "Errors at the proxy, routers or not",
+        "Errors at the proxy, short photos aside",
         "reqps",
         {
             "{{status_code}}": "sum by (status_code) (rate(ray_serve_num_http_requests_total"
