@@ -8,9 +8,7 @@ would answer in its own, and asks another router when one dies before it has ans
 import asyncio
 import re
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import suppress
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
@@ -25,6 +23,7 @@ from serve_app.memory import give_back_memory
 from serve_app.metrics import REQUESTS, Meter, NullMeter, RayMeter
 from serve_app.one_call import WholeAnswer, WholeRequest
 from serve_app.pace import Pace
+from serve_app.replay import Replay, ReplayRoom
 
 # Serve reads these from any caller: the first raises or removes the time limit, the second keeps a request alive that
 # nobody waits for, the others choose the replica. It takes hyphens and underscores for the same.
@@ -78,7 +77,7 @@ class Edge:
     ) -> None:
         self._app = app
         self._ask_router = ask_router
-        self._left_bytes = kept_bytes
+        self._room = ReplayRoom(kept_bytes)
         self._meter = meter or NullMeter()
         self._pace = pace or Pace()
         self._admission = Admission(MAX_WAIT_S, self._pace, _NUM_FREE)
@@ -113,7 +112,7 @@ class Edge:
             self._pace.leave(is_finished=answer.is_good)
 
     async def _answer(self, scope: Scope, receive: Receive, answer: "_Answer", request_id: str) -> None:
-        replay = _Replay(receive, self)
+        replay = Replay(receive, self._room)
         try:
             if self._ask_router is None or not await _is_short_photo(scope, replay):
                 await self._ask(scope, replay, answer)
@@ -125,7 +124,7 @@ class Edge:
         finally:
             replay.forget()
 
-    async def _ask(self, scope: Scope, replay: "_Replay", answer: "_Answer") -> None:
+    async def _ask(self, scope: Scope, replay: Replay, answer: "_Answer") -> None:
         """Ask until something answered, at most three times; Serve answers nothing when a router died."""
         can_repeat = scope["path"].startswith(_REPEATABLE)
         for _ in range(_TRIES):
@@ -134,7 +133,7 @@ class Edge:
                 return
 
     async def _ask_by_one_call(
-        self, ask_router: AskRouter, request: WholeRequest, replay: "_Replay", answer: "_Answer"
+        self, ask_router: AskRouter, request: WholeRequest, replay: Replay, answer: "_Answer"
     ) -> None:
         """Ask until a router answered, at most three times, or the caller is gone."""
         for _ in range(_TRIES):
@@ -172,17 +171,6 @@ class Edge:
             headers["retry-after"] = str(error.retry_after_s)
         await error_response(error.code, error.message, request_id, headers)(scope, receive, send)
 
-    def reserve(self, num_bytes: int) -> bool:
-        """Take room for a part of a body; False if there is none."""
-        if num_bytes > self._left_bytes:
-            return False
-        self._left_bytes -= num_bytes
-        return True
-
-    def release(self, num_bytes: int) -> None:
-        """Give room back."""
-        self._left_bytes += num_bytes
-
 
 class _Answer:
     """Hands on the answer of a router; holds back what Serve itself says, which is plain text."""
@@ -209,89 +197,14 @@ class _Answer:
             await self.send_own(message)
 
 
-class _Replay:
-    """Receives a body once and gives it as often as it is asked for."""
-
-    def __init__(self, receive: Receive, room: Edge) -> None:
-        self._receive = receive
-        self._room = room
-        self._messages: list[Message] = []
-        self._num_kept = 0
-        self.is_whole = True
-        self.is_gone = False
-
-    def from_the_start(self) -> Receive:
-        """A `receive` that begins with the first message."""
-        position = 0
-
-        async def receive() -> Message:
-            nonlocal position
-            if position < len(self._messages):
-                position += 1
-                return self._messages[position - 1]
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                self.is_gone = True
-                return message
-            self._keep(message)
-            position += 1
-            return message
-
-        return receive
-
-    async def has_come(self, num_bytes: int, limit_s: float) -> bool:
-        """Wait for a body of a known size; False if there is no room for it, or it is not here in full by then."""
-        if not self._room.reserve(num_bytes):
-            return False
-        self._num_kept += num_bytes
-        with suppress(TimeoutError):
-            async with asyncio.timeout(limit_s):
-                while not self._has_all:
-                    message = await self._receive()
-                    if message["type"] == "http.disconnect":
-                        self.is_gone = True
-                        break
-                    self._messages.append(message)
-        return self._has_all
-
-    @property
-    def _has_all(self) -> bool:
-        return bool(self._messages) and not self._messages[-1].get("more_body", False)
-
-    @property
-    def body(self) -> bytes:
-        """What is kept of it."""
-        return b"".join(message.get("body", b"") for message in self._messages)
-
-    async def until_gone(self) -> None:
-        """Return when the caller hangs up; the body has come in full."""
-        await self._receive()
-        self.is_gone = True
-
-    def forget(self) -> None:
-        """Let go of everything kept."""
-        self._messages = []
-        self.is_whole = False
-        self._room.release(self._num_kept)
-        self._num_kept = 0
-
-    def _keep(self, message: MutableMapping[str, Any]) -> None:
-        size = len(message.get("body", b""))
-        if self.is_whole and self._room.reserve(size):
-            self._messages.append(message)
-            self._num_kept += size
-        else:
-            self.forget()
-
-
-async def _is_short_photo(scope: Scope, replay: _Replay) -> bool:
+async def _is_short_photo(scope: Scope, replay: Replay) -> bool:
     num_bytes = Headers(scope=scope).get("content-length", "")
     if scope["path"] != _PHOTO or not num_bytes.isdecimal() or not 0 < int(num_bytes[:18]) <= _SHORT_BYTES:
         return False
     return await replay.has_come(int(num_bytes), _SHORT_S)
 
 
-async def _unless_gone(call: Awaitable[WholeAnswer], replay: _Replay) -> WholeAnswer | None:
+async def _unless_gone(call: Awaitable[WholeAnswer], replay: Replay) -> WholeAnswer | None:
     """Await a call; None, and the call is cancelled, if the caller hangs up first."""
     asking, leaving = asyncio.ensure_future(call), asyncio.ensure_future(replay.until_gone())
     try:
