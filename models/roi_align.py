@@ -38,27 +38,33 @@ class DenseRoiAlign(nn.Module):
         Returns:
             (sum of N, C, side, side) float32, image after image.
         """
-        level = features[self._feature]
-        num_images, channels, height, width = level.shape
-        side, _ = self.output_size
-        padded = nn.utils.rnn.pad_sequence(list(boxes), batch_first=True)  # (B, N, 4)
+        maps = features[self._feature].permute(0, 2, 3, 1)  # (B, h, w, C)
+        counts = [len(own) for own in boxes]
         with torch.no_grad():
-            rows = self._weights(padded[..., 1], padded[..., 3], height)  # (B, N, side, h)
-            columns = self._weights(padded[..., 0], padded[..., 2], width)  # (B, N, side, w)
-        cells = level.permute(0, 2, 3, 1).reshape(num_images, height, width * channels)
-        sampled = torch.bmm(rows.flatten(1, 2), cells).view(num_images, -1, side, width, channels)
-        pooled = (columns[:, :, None] @ sampled).permute(0, 1, 4, 2, 3)  # (B, N, C, side, side)
-        return torch.cat([per_image[: len(own)] for per_image, own in zip(pooled, boxes, strict=True)])
+            columns, rows = self._weights(torch.cat(list(boxes)), maps.shape[2], maps.shape[1])
+        each = zip(maps, torch.split(columns, counts), torch.split(rows, counts), strict=True)
+        return torch.cat([_sample(*own) for own in each]).permute(0, 3, 1, 2)
 
-    def _weights(self, low_px: Tensor, high_px: Tensor, num_cells: int) -> Tensor:
-        """Share of every map cell in every pooled cell along one axis: (B, N) sides -> (B, N, side, num_cells)."""
+    def _weights(self, boxes: Tensor, width: int, height: int) -> tuple[Tensor, Tensor]:
+        """Share of every map cell in every pooled cell: (N, 4) -> (N, side, width) and (N, side, height)."""
         side, samples = self.output_size[0], self._sampling_ratio
-        low = low_px / self._stride_px
-        length = (high_px / self._stride_px - low).clamp(min=1.0)
-        offsets = (torch.arange(side * samples, device=low.device) + 0.5) / (side * samples)
-        points = low[..., None] + offsets * length[..., None]  # (B, N, side * samples)
+        low, high = (boxes / self._stride_px).view(-1, 2, 2, 1).unbind(1)  # (N, 2, 1) each, x and y
+        length = (high - low).clamp(min=1.0)
+        offsets = (torch.arange(side * samples, device=boxes.device) + 0.5) / (side * samples)
+        points = low + offsets * length  # (N, 2, side * samples)
+        num_cells = torch.tensor([[width], [height]], device=boxes.device)
         is_near = (points >= -1) & (points <= num_cells)
-        cells = torch.arange(num_cells, device=low.device)
-        distances = (points.clamp(0, num_cells - 1)[..., None] - cells).abs()
+        cells = torch.arange(max(width, height), device=boxes.device)
+        distances = (points.clamp(min=0).minimum(num_cells - 1)[..., None] - cells).abs()
         weights = (1 - distances).clamp(min=0) * is_near[..., None]
-        return weights.view(*low.shape, side, samples, num_cells).mean(3)
+        columns, rows = weights.view(*points.shape[:2], side, samples, len(cells)).mean(3).unbind(1)
+        return columns[..., :width], rows[..., :height]
+
+
+def _sample(cells: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
+    """Of one image: (h, w, C), (N, side, w), (N, side, h) -> (N, side, side, C)."""
+    num_boxes, side, _ = columns.shape
+    channels = cells.shape[2]
+    sampled = columns.flatten(0, 1) @ cells  # (h, N * side, C)
+    pooled = torch.bmm(rows, sampled.view(len(cells), num_boxes, side * channels).transpose(0, 1))
+    return pooled.view(num_boxes, side, side, channels)
