@@ -29,7 +29,7 @@ from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 from models.boxes import kept_after_suppression
 from models.errors import BundleError, ModelError
 from models.ontology import Ontology
-from models.packed import PackedRegionHead, can_pack, fold_normalisation, pack_convolutions
+from models.packed import KeptAnchors, PackedRegionHead, can_pack, fold_normalisation, pack_convolutions
 from models.preprocess import inference_dtype, normalise
 from models.roi_align import DenseRoiAlign
 from models.types import Detection
@@ -219,6 +219,7 @@ def _pack(module: GarmentDetector, dtype: torch.dtype) -> None:
     """Lay out the weights of the heavy layers for the CPU; the last ones of both stages stay exact."""
     pack_convolutions(module.backbone, dtype)
     pack_convolutions(module.rpn.head.conv, dtype)
+    module.rpn.anchor_generator = KeptAnchors(module.rpn.anchor_generator)
     head = module.roi_heads.box_head
     if isinstance(head, TwoMLPHead):
         module.roi_heads.box_head = PackedRegionHead(head, _ROI_SIDE, dtype)

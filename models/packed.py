@@ -8,11 +8,14 @@ so nothing is compiled and nothing starts slowly; each also takes in the activat
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
+from torchvision.models.detection.image_list import ImageList
 from torchvision.models.inception import BasicConv2d
-from torchvision.ops.misc import Conv2dNormActivation
+from torchvision.ops.misc import Conv2dNormActivation, SqueezeExcitation
 
 _ATTR_BY_ACTIVATION: dict[type[nn.Module], str] = {nn.ReLU: "relu", nn.Hardswish: "hardswish"}
 _USUAL_BATCH = 8  # oneDNN chooses the layout for a batch; others run on it too
@@ -74,6 +77,29 @@ class PackedConv(nn.Module):
         return packed.to(images.dtype)
 
 
+class PackedPointwise(nn.Module):
+    """A 1 x 1 convolution as one matrix product, which starts faster and has one layout for all sizes.
+
+    Args:
+        conv: of stride 1 and one group; its weights are taken over.
+        attr: oneDNN's name of the activation, or "none".
+        dtype: what it computes in.
+    """
+
+    def __init__(self, conv: nn.Conv2d, attr: str, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._attr = attr
+        self._dtype = dtype
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(conv.weight.detach().flatten(1).to(dtype), None)
+        self._bias = None if conv.bias is None else conv.bias.detach().to(dtype)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H, W), both in channels_last memory."""
+        cells = images.to(self._dtype).permute(0, 2, 3, 1)
+        packed: Tensor = torch.ops.mkldnn._linear_pointwise(cells, self._weight, self._bias, self._attr, [], "")
+        return packed.to(images.dtype).permute(0, 3, 1, 2)
+
+
 class PackedRegionHead(nn.Module):
     """torchvision's TwoMLPHead on regions in channels_last memory, which it takes as they lie.
 
@@ -101,6 +127,50 @@ class PackedRegionHead(nn.Module):
         return values.float()
 
 
+class PackedExcitation(nn.Module):
+    """torchvision's SqueezeExcitation; its products are so small that plain layers, not oneDNN's, are the fastest.
+
+    Args:
+        block: its weights are taken over.
+        dtype: what it computes in.
+    """
+
+    def __init__(self, block: SqueezeExcitation, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._dtype = dtype
+        self._squeeze, self._excite = (
+            (conv.weight.detach().flatten(1).to(dtype), conv.bias.detach().to(dtype)) for conv in (block.fc1, block.fc2)
+        )
+        self._activation, self._scale_activation = block.activation, block.scale_activation
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W), every channel of an image times its scale."""
+        means = F.avg_pool2d(images, images.shape[2:]).flatten(1).to(self._dtype)
+        squeezed = self._activation(F.linear(means, *self._squeeze))
+        scales: Tensor = self._scale_activation(F.linear(squeezed, *self._excite))
+        return images * scales.to(images.dtype)[..., None, None]
+
+
+class KeptAnchors(nn.Module):
+    """Makes the anchors, which depend on the canvas alone, once for each of its few shapes.
+
+    Args:
+        generator: makes them.
+    """
+
+    def __init__(self, generator: AnchorGenerator) -> None:
+        super().__init__()
+        self._generator = generator
+        self._by_canvas: dict[tuple[int, ...], Tensor] = {}
+
+    def forward(self, images: ImageList, maps: list[Tensor]) -> list[Tensor]:
+        """As torchvision's generator: of every image (A, 4) float32 canvas pixels."""
+        canvas_hw = tuple(images.tensors.shape[-2:])
+        if canvas_hw not in self._by_canvas:
+            self._by_canvas[canvas_hw] = self._generator(images, maps)[0]
+        return [self._by_canvas[canvas_hw]] * len(images.image_sizes)
+
+
 def pack_convolutions(module: nn.Module, dtype: torch.dtype) -> None:
     """Replace every convolution below a network, in place; batch normalisation has to be folded in already.
 
@@ -109,20 +179,27 @@ def pack_convolutions(module: nn.Module, dtype: torch.dtype) -> None:
     """
     for name, child in list(module.named_children()):
         if isinstance(child, BasicConv2d):
-            setattr(module, name, PackedConv(child.conv, "relu", dtype))
+            setattr(module, name, _packed(child.conv, "relu", dtype))
         elif isinstance(child, Conv2dNormActivation):
             setattr(module, name, _packed_block(child, dtype))
+        elif isinstance(child, SqueezeExcitation):
+            setattr(module, name, PackedExcitation(child, dtype))
         elif isinstance(child, nn.Conv2d):
-            setattr(module, name, PackedConv(child, "none", dtype))
+            setattr(module, name, _packed(child, "none", dtype))
         else:
             pack_convolutions(child, dtype)
 
 
-def _packed_block(block: Conv2dNormActivation, dtype: torch.dtype) -> PackedConv:
+def _packed_block(block: Conv2dNormActivation, dtype: torch.dtype) -> nn.Module:
     conv, *others = (layer for layer in block if not isinstance(layer, nn.Identity))
     kinds = [type(layer) for layer in others]
     if not kinds:
-        return PackedConv(conv, "none", dtype)
+        return _packed(conv, "none", dtype)
     if len(kinds) > 1 or kinds[0] not in _ATTR_BY_ACTIVATION:
         raise ValueError(f"a block to pack needs to be a convolution and one known activation, got {kinds}")
-    return PackedConv(conv, _ATTR_BY_ACTIVATION[kinds[0]], dtype)
+    return _packed(conv, _ATTR_BY_ACTIVATION[kinds[0]], dtype)
+
+
+def _packed(conv: nn.Conv2d, attr: str, dtype: torch.dtype) -> nn.Module:
+    is_pointwise = conv.kernel_size == conv.stride == (1, 1) and conv.padding == (0, 0) and conv.groups == 1
+    return PackedPointwise(conv, attr, dtype) if is_pointwise else PackedConv(conv, attr, dtype)

@@ -3,12 +3,14 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
+from torchvision.models.detection.image_list import ImageList
 from torchvision.models.inception import InceptionA
 from torchvision.models.mobilenetv3 import mobilenet_v3_large
 from torchvision.ops.misc import Conv2dNormActivation
 
-from models.packed import PackedRegionHead, can_pack, fold_normalisation, pack_convolutions
+from models.packed import KeptAnchors, PackedRegionHead, can_pack, fold_normalisation, pack_convolutions
 
 pytestmark = pytest.mark.skipif(not can_pack(torch.device("cpu")), reason="torch without oneDNN")
 
@@ -76,3 +78,13 @@ def test_a_block_with_an_unknown_activation_is_refused() -> None:
     block = nn.Sequential(Conv2dNormActivation(3, 4, norm_layer=None, activation_layer=nn.SiLU))
     with pytest.raises(ValueError, match="one known activation"):
         pack_convolutions(block, torch.float32)
+
+
+def test_anchors_are_those_of_the_canvas_at_hand() -> None:
+    generator = AnchorGenerator(((32, 64), (128,)), ((0.5, 1.0),) * 2)
+    kept = KeptAnchors(generator)
+    for height, width in ((64, 32), (32, 64), (64, 32)):
+        canvases = ImageList(torch.zeros(2, 3, height, width), [(height, width)] * 2)
+        maps = [torch.zeros(2, 1, height // stride, width // stride) for stride in (16, 32)]
+        for own, expected in zip(kept(canvases, maps), generator(canvases, maps), strict=True):
+            assert torch.equal(own, expected)
