@@ -57,16 +57,6 @@ def box_iou(boxes: Boxes, others: Boxes) -> Boxes:
     return ratios
 
 
-def kept_after_suppression(boxes: Boxes, scores: NDArray[np.float32], max_iou: float) -> NDArray[np.int64]:
-    """Indices of the boxes that no better one covers by more than `max_iou`, best first."""
-    overlaps = box_iou(boxes, boxes)
-    kept: list[int] = []
-    for index in np.argsort(-scores, kind="stable"):
-        if not kept or overlaps[index, kept].max() <= max_iou:
-            kept.append(int(index))
-    return np.array(kept, dtype=np.int64)
-
-
 def _checked(boxes: Boxes) -> Boxes:
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"boxes need to be (N, 4), got {boxes.shape}")

@@ -24,14 +24,14 @@ from torchvision.models.detection import (
 )
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
+from torchvision.ops import nms
 
-from models.boxes import kept_after_suppression
 from models.errors import BundleError, ModelError
 from models.ontology import Ontology
 from models.packed import KeptAnchors, PackedRegionHead, can_pack, fold_normalisation, pack_convolutions
 from models.preprocess import inference_dtype, normalise
 from models.roi_align import DenseRoiAlign
+from models.stages import classify_regions, propose_regions
 from models.types import Detection
 from models.weights import load_weights
 
@@ -43,7 +43,6 @@ Target = dict[str, Tensor]
 _COCO_HEAD_DIM = 1024
 _ROI_SIDE = 7
 _SAME_GARMENT_IOU = 0.85
-_SMALLEST_SIDE_PX = 0.01  # torchvision's
 _ONE_STRIDE_PX = {"mobilenet_v3_large_320_fpn": 32}
 """Backbones whose regions are all taken from one map: torchvision's level rule picks map "0" for every box here."""
 
@@ -127,39 +126,18 @@ class GarmentDetector(nn.Module):
             When training a dict of four scalar losses, else per image a dict of `boxes` (N, 4) float32 canvas pixels,
             `labels` (N,) int64 and `scores` (N,) float32, best first.
         """
-        height_px, width_px = images.shape[-2:]
+        canvas_hw = (images.shape[-2], images.shape[-1])
         features = OrderedDict((name, level.float()) for name, level in self.backbone(images).items())
-        listed = ImageList(images, [(height_px, width_px)] * len(images))
+        listed = ImageList(images, [canvas_hw] * len(images))
         with torch.autocast(images.device.type, enabled=False):
-            proposals, proposal_losses = self.rpn(listed, features, targets)
             if not self.training:
-                return self._detections(features, proposals, (height_px, width_px))
+                maps = list(features.values())
+                anchors = self.rpn.anchor_generator(listed, maps)[0]
+                proposals = propose_regions(self.rpn, maps, anchors, canvas_hw)
+                return classify_regions(self.roi_heads, features, proposals, canvas_hw)
+            proposals, proposal_losses = self.rpn(listed, features, targets)
             _, region_losses = self.roi_heads(features, proposals, listed.image_sizes, targets)
         return {**proposal_losses, **region_losses}
-
-    def _detections(
-        self, features: Mapping[str, Tensor], proposals: Sequence[Tensor], canvas_hw: tuple[int, int]
-    ) -> list[dict[str, Tensor]]:
-        """Take torchvision's steps for all images of the batch at once: one by one they cost as much as the network.
-
-        Only boxes whose score counts are decoded.
-        """
-        heads = self.roi_heads
-        regions = heads.box_roi_pool(features, proposals, [canvas_hw] * len(proposals))
-        logits, deltas = heads.box_predictor(heads.box_head(regions))
-        scores = logits.softmax(1)[:, 1:]  # (R, K)
-        rows, columns = torch.nonzero(scores > heads.score_thresh, as_tuple=True)
-        labels = columns + 1  # 0 is background
-        deltas = deltas.unflatten(1, (-1, 4))[rows, labels]
-        boxes = heads.box_coder.decode_single(deltas, torch.cat(list(proposals))[rows])
-        boxes = clip_boxes_to_image(boxes, canvas_hw)
-        sizes = torch.tensor([len(own) for own in proposals], device=scores.device)
-        images = torch.arange(len(proposals), device=scores.device).repeat_interleave(sizes)[rows]
-        found = scores[rows, columns]
-        big = remove_small_boxes(boxes, _SMALLEST_SIDE_PX)
-        kept = big[batched_nms(boxes[big], found[big], images[big] * scores.shape[1] + columns[big], heads.nms_thresh)]
-        own = [kept[images[kept] == image][: heads.detections_per_img] for image in range(len(proposals))]
-        return [{"boxes": boxes[each], "labels": labels[each], "scores": found[each]} for each in own]
 
 
 def build_detector(spec: DetectorSpec, weights: Start | Path = "none") -> GarmentDetector:
@@ -289,7 +267,7 @@ class Detector:
         is_kept = (scores >= min_score) & (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])
         boxes, scores, labels = boxes[is_kept], scores[is_kept], labels[is_kept]
         # Two categories for one and the same region: the better one is meant. A jacket over a top overlaps less.
-        best = kept_after_suppression(boxes, scores, _SAME_GARMENT_IOU)
+        best = nms(torch.from_numpy(boxes), torch.from_numpy(scores), _SAME_GARMENT_IOU).tolist()
         return [
             Detection(
                 (float(x1), float(y1), float(x2), float(y2)),

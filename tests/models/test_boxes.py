@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.boxes import box_area, box_iou, clip_boxes, intersection_areas, kept_after_suppression, pad_boxes
+from models.boxes import box_area, box_iou, clip_boxes, intersection_areas, pad_boxes
 
 
 def boxes(*rows: tuple[float, float, float, float]) -> NDArray[np.float32]:
@@ -17,7 +17,6 @@ def test_no_boxes_at_all() -> None:
     assert clip_boxes(NONE, (10, 10)).shape == (0, 4)
     assert pad_boxes(NONE, 0.1, (10, 10)).shape == (0, 4)
     assert box_iou(NONE, boxes((0, 0, 1, 1))).shape == (0, 1)
-    assert kept_after_suppression(NONE, np.zeros(0, np.float32), 0.5).shape == (0,)
 
 
 @pytest.mark.parametrize(
@@ -74,11 +73,6 @@ def test_iou_of_two_points_is_no_division_by_zero() -> None:
 def test_intersections_of_every_pair() -> None:
     found = intersection_areas(boxes((0, 0, 4, 4), (2, 2, 6, 6)), boxes((0, 0, 4, 4), (3, 3, 4, 9), (9, 9, 10, 10)))
     assert found.tolist() == [[16, 1, 0], [4, 3, 0]]
-
-
-def test_suppression_keeps_the_better_of_two_alike() -> None:
-    given = boxes((0, 0, 10, 10), (0, 0, 10, 11), (0, 0, 10, 5))
-    assert kept_after_suppression(given, np.array([0.2, 0.9, 0.5], np.float32), 0.8).tolist() == [1, 2]
 
 
 def test_wrong_shapes_are_refused() -> None:

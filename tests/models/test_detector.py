@@ -53,18 +53,18 @@ def test_evaluation_gives_boxes_inside_the_canvas(module: GarmentDetector) -> No
         assert (boxes >= 0).all() and (boxes[:, [0, 2]] <= 64).all() and (boxes[:, [1, 3]] <= 96).all()
 
 
-def test_all_photos_at_once_are_answered_as_torchvision_answers_one_by_one(module: GarmentDetector) -> None:
+def test_all_photos_at_once_are_answered_as_torchvision_answers_one_by_one(
+    module: GarmentDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # At random weights objectness is near 1/2 and every category near 1/6: some are above these thresholds, some below.
+    monkeypatch.setattr(module.rpn, "score_thresh", 0.5)
+    monkeypatch.setattr(module.roi_heads, "score_thresh", 0.17)
     images = torch.randn(3, 3, 96, 64)
-    kept = module.roi_heads.score_thresh
-    module.eval().roi_heads.score_thresh = 0.17  # at random weights every score is near 1/6: some count, some do not
-    try:
-        with torch.inference_mode():
-            features = module.backbone(images)
-            proposals, _ = module.rpn(ImageList(images, [(96, 64)] * 3), features)
-            expected, _ = module.roi_heads(features, proposals, [(96, 64)] * 3)
-            answers = module(images)
-    finally:
-        module.roi_heads.score_thresh = kept
+    with torch.inference_mode():
+        features = module.eval().backbone(images)
+        proposals, _ = module.rpn(ImageList(images, [(96, 64)] * 3), features)
+        expected, _ = module.roi_heads(features, proposals, [(96, 64)] * 3)
+        answers = module(images)
     assert sum(len(each["scores"]) for each in expected) > 3
     for answer, each in zip(answers, expected, strict=True):
         for name in ("boxes", "labels", "scores"):
