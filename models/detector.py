@@ -263,16 +263,11 @@ class Detector:
         return answers
 
     def _detections(self, answer: dict[str, Tensor], min_score: float) -> list[Detection]:
-        boxes, scores, labels = (answer[name].float().cpu().numpy() for name in ("boxes", "scores", "labels"))
-        is_kept = (scores >= min_score) & (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])
-        boxes, scores, labels = boxes[is_kept], scores[is_kept], labels[is_kept]
         # Two categories for one and the same region: the better one is meant. A jacket over a top overlaps less.
-        best = nms(torch.from_numpy(boxes), torch.from_numpy(scores), _SAME_GARMENT_IOU).tolist()
+        best = nms(answer["boxes"], answer["scores"], _SAME_GARMENT_IOU)
+        boxes, scores, labels = (answer[name][best].tolist() for name in ("boxes", "scores", "labels"))
         return [
-            Detection(
-                (float(x1), float(y1), float(x2), float(y2)),
-                min(1.0, float(scores[index])),
-                self._ontology.category_of_label(int(labels[index])),
-            )
-            for index, (x1, y1, x2, y2) in zip(best, boxes[best], strict=True)
+            Detection((x1, y1, x2, y2), min(1.0, score), self._ontology.category_of_label(label))
+            for (x1, y1, x2, y2), score, label in zip(boxes, scores, labels, strict=True)
+            if score >= min_score and x1 < x2 and y1 < y2
         ]
