@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve_app.admission import Admission
 from serve_app.api import REQUEST_ID, REQUEST_ID_HEADER, error_response
 from serve_app.deployments import REQUEST_LIMIT_S
-from serve_app.errors import DeadlineExceeded, NotFound, Overloaded, ReplicaDied, ServiceError
+from serve_app.errors import DeadlineExceeded, ModelFailed, ModelUnavailable, NotFound, Overloaded, ReplicaDied
 from serve_app.handles import RouterHandle
 from serve_app.memory import give_back_memory
 from serve_app.metrics import REQUESTS, Meter, NullMeter, RayMeter
@@ -47,7 +47,7 @@ _SHORT_S = 0.25
 _SERVES_PATHS = "/-/"
 
 AskRouter = Callable[[WholeRequest], Awaitable[WholeAnswer]]
-"""Asks any router, which may die: ReplicaDied; raises another ServiceError where none takes the request."""
+"""Asks any router, which may die (ReplicaDied), fail or be full; raises ModelUnavailable where none can be called."""
 
 
 def edge_middleware() -> list[Middleware]:
@@ -114,11 +114,8 @@ class Edge:
     async def _answer(self, scope: Scope, receive: Receive, answer: "_Answer", request_id: str) -> None:
         replay = Replay(receive, self._room)
         try:
-            if self._ask_router is None or not await _is_short_photo(scope, replay):
+            if not await self._ask_by_one_call(scope, replay, answer, request_id):
                 await self._ask(scope, replay, answer)
-            elif not replay.is_gone:
-                request = WholeRequest.of(request_id, scope, replay.body)
-                await self._ask_by_one_call(self._ask_router, request, replay, answer)
             if not answer.has_started and not replay.is_gone:
                 await self._say(self._error(answer.refused_with), request_id, scope, receive, answer.send_own)
         finally:
@@ -132,25 +129,29 @@ class Edge:
             if answer.has_answered or replay.is_gone or not (can_repeat and replay.is_whole):
                 return
 
-    async def _ask_by_one_call(
-        self, ask_router: AskRouter, request: WholeRequest, replay: Replay, answer: "_Answer"
-    ) -> None:
-        """Ask until a router answered, at most three times, or the caller is gone."""
+    async def _ask_by_one_call(self, scope: Scope, replay: Replay, answer: "_Answer", request_id: str) -> bool:
+        """Ask until a router answered, at most three times, or the caller is gone; False if nobody can be asked so."""
+        if self._ask_router is None or not await _is_short_photo(scope, replay):
+            return False
+        request = WholeRequest.of(request_id, scope, replay.body)
         for _ in range(_TRIES):
             try:
                 async with asyncio.timeout(REQUEST_LIMIT_S):
-                    whole = await _unless_gone(ask_router(request), replay)
+                    whole = await _unless_gone(self._ask_router(request), replay)
             except ReplicaDied:
                 continue
             except TimeoutError:
                 answer.refused_with = 408
-            except ServiceError:
+            except (ModelFailed, Overloaded):
                 answer.refused_with = 503
+            except ModelUnavailable:
+                return False
             else:
                 if whole is not None:
-                    own = (REQUEST_ID_HEADER.encode(), request.request_id.encode())
+                    own = (REQUEST_ID_HEADER.encode(), request_id.encode())
                     await whole._replace(headers=[*whole.headers, own]).send(answer.send)
-            return
+            break
+        return True
 
     def _error(self, status: int | None) -> DeadlineExceeded | Overloaded:
         """What to say for a status of Serve's own, or for no answer at all."""
@@ -199,7 +200,9 @@ class _Answer:
 
 async def _is_short_photo(scope: Scope, replay: Replay) -> bool:
     num_bytes = Headers(scope=scope).get("content-length", "")
-    if scope["path"] != _PHOTO or not num_bytes.isdecimal() or not 0 < int(num_bytes[:18]) <= _SHORT_BYTES:
+    if scope["path"] != _PHOTO or not num_bytes.isdecimal() or len(num_bytes) > 18:
+        return False
+    if not 0 < int(num_bytes) <= _SHORT_BYTES:
         return False
     return await replay.has_come(int(num_bytes), _SHORT_S)
 

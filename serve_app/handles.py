@@ -1,7 +1,9 @@
 """Deployment handles as the callables of the composition: Ray's errors become ours, cancelling reaches the replica."""
 
 import asyncio
-from collections.abc import Sequence
+import logging
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -28,6 +30,8 @@ from serve_app.jobs.store import Job, JobSpec, PageForm
 from serve_app.one_call import WholeAnswer, WholeRequest
 from serve_app.tracing import current_trace
 
+_log = logging.getLogger("ray.serve")
+_ACCESS_LOG = {"log_to_stderr": False, "serve_access_log": True}
 _JOBS_LIMIT_S = 25.0  # writing down a million photos to remote storage takes its time
 _DEATHS = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError)
 # Of calls over gRPC Ray itself makes its own error of UNAVAILABLE only; these too are the ways a connection ends.
@@ -67,22 +71,42 @@ class ClassifierHandle:
 
 
 class RouterHandle:
-    """Calls the router deployment from Serve's proxy, whose own handle this is."""
+    """Calls the router deployment from Serve's proxy.
 
-    def __init__(self) -> None:
+    Args:
+        find: gives the proxy's own handle, which Serve keeps; raises KeyError where there is no such deployment.
+    """
+
+    def __init__(
+        self, find: Callable[[], DeploymentHandle[Any]] = lambda: get_deployment_handle(ROUTER, app_name=APPLICATION)
+    ) -> None:
+        self._find = find
         self._handle: DeploymentHandle[Any] | None = None
 
     async def __call__(self, request: WholeRequest) -> WholeAnswer:
         """The answer of a router."""
         if self._handle is None:
-            try:
-                self._handle = get_deployment_handle(ROUTER, app_name=APPLICATION)
-            except (KeyError, RayServeException) as exc:
-                raise ModelUnavailable("the service is starting; try again", repr(exc)) from exc
+            self._handle = self._proxys_own()
+        method, path = request.scope["method"], request.scope["path"]
         # Serve writes these into logs and metrics of all deployments that the request comes to.
-        _set_request_context(request.scope["path"], request.request_id, app_name=APPLICATION)
+        _set_request_context(path, request.request_id, app_name=APPLICATION)
+        began_s = time.perf_counter()
         answer: WholeAnswer = await _call(self._handle.answer, request)
+        # What the proxy writes of every request that it hands on itself.
+        ms = 1000 * (time.perf_counter() - began_s)
+        _log.info("%s %s %d %.1fms", method, path, answer.status, ms, extra=_ACCESS_LOG)
         return answer
+
+    def _proxys_own(self) -> DeploymentHandle[Any]:
+        try:
+            handle = self._find()
+        except (KeyError, RayServeException) as exc:
+            raise ModelUnavailable("the service is starting; try again", repr(exc)) from exc
+        # Its first user sets it up for good. Set up by us, before the proxy knows its routes, it would not pass on as
+        # HTTP what the proxy sends by it: everything but short photos would fail until the proxy ends.
+        if not handle.is_initialized:
+            raise ModelUnavailable("the service is starting; try again", "the proxy has no routes yet")
+        return handle
 
 
 class JobsHandle:

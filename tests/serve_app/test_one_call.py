@@ -105,7 +105,6 @@ async def test_another_router_is_called_when_one_dies() -> None:
     [
         pytest.param([ReplicaDied("secret")] * 3, 3, "died", id="all_die"),
         pytest.param([Overloaded("secret")], 1, "too much", id="full"),
-        pytest.param([ModelUnavailable("secret")], 1, "starting", id="none_yet"),
         pytest.param([ModelFailed("secret")], 1, "too much", id="broken"),
     ],
 )
@@ -117,6 +116,20 @@ async def test_what_keeps_routers_from_answering_is_said_in_our_form(
     assert (response.status_code, response.json()["error"]["code"]) == (503, "overloaded")
     assert says in response.json()["error"]["message"] and "secret" not in response.text
     assert len(routers.seen) == calls and "retry-after" in response.headers
+
+
+async def test_where_no_router_can_be_called_the_stream_says_why() -> None:
+    stream, routers = Stream(), Routers(ModelUnavailable("secret"))
+    response = await _client(stream, routers).post("/v1/tag", content=b"photo")
+    assert response.json() == "stream" and stream.bodies == [b"photo"] and len(routers.seen) == 1
+
+
+async def test_a_length_that_hides_behind_zeros_is_long_all_the_same() -> None:
+    stream, routers = Stream(), Routers()
+    content = b"x" * 10_000_000
+    headers = {"content-length": "0" * 17 + "10000000"}
+    await _client(stream, routers).post("/v1/tag", content=content, headers=headers)
+    assert stream.bodies == [content] and not routers.seen
 
 
 async def _chunks() -> AsyncIterator[bytes]:
