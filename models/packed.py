@@ -65,6 +65,8 @@ class PackedConv(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H', W')."""
+        if images.dtype != self._dtype:
+            return self.forward(images.to(self._dtype)).to(images.dtype)
         size = tuple(images.shape[1:])
         weight = self._weight_by_size.get(size)
         if weight is None:
@@ -72,9 +74,9 @@ class PackedConv(nn.Module):
             weight = pack(self._plain.to_mkldnn(), *self._geometry, [_USUAL_BATCH, *size])
             self._weight_by_size[size] = weight
         packed: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            images.to(self._dtype), weight, self._bias, *self._geometry, self._attr, [], ""
+            images, weight, self._bias, *self._geometry, self._attr, [], ""
         )
-        return packed.to(images.dtype)
+        return packed
 
 
 class PackedPointwise(nn.Module):
@@ -95,9 +97,11 @@ class PackedPointwise(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H, W), both in channels_last memory."""
-        cells = images.to(self._dtype).permute(0, 2, 3, 1)
+        if images.dtype != self._dtype:
+            return self.forward(images.to(self._dtype)).to(images.dtype)
+        cells = images.permute(0, 2, 3, 1)
         packed: Tensor = torch.ops.mkldnn._linear_pointwise(cells, self._weight, self._bias, self._attr, [], "")
-        return packed.to(images.dtype).permute(0, 3, 1, 2)
+        return packed.permute(0, 3, 1, 2)
 
 
 class PackedRegionHead(nn.Module):

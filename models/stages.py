@@ -43,13 +43,14 @@ def propose_regions(
 
     counts = [level.shape[1] * per_cell for level in cells]
     tops = [own.topk(min(rpn.pre_nms_top_n(), own.shape[1]), 1).indices for own in torch.split(objectness, counts, 1)]
-    top = torch.cat([own + first for own, first in zip(tops, accumulate(counts, initial=0), strict=False)], 1)
-    levels = torch.tensor([level for level, own in enumerate(tops) for _ in range(own.shape[1])], device=top.device)
+    ends = list(accumulate(counts))
+    top = torch.cat([own + (end - count) for own, end, count in zip(tops, ends, counts, strict=True)], 1)  # (B, T)
     scores = objectness.gather(1, top).sigmoid()
     images, places = torch.nonzero(scores >= rpn.score_thresh, as_tuple=True)
     found = top[images, places]
     boxes = _decode(rpn.box_coder, deltas[images, found], anchors[found], canvas_hw)
-    offsets = (images * len(tops) + levels[places]) * (1 + max(canvas_hw))
+    levels = torch.bucketize(found, torch.tensor(ends, device=found.device), right=True)
+    offsets = (images * len(ends) + levels) * (1 + max(canvas_hw))
     best = _best(boxes, scores[images, places], offsets, rpn.nms_thresh, rpn.min_size)
     return [boxes[own] for own in _per_image(best, images, len(scores), rpn.post_nms_top_n())]
 
