@@ -185,7 +185,7 @@ def _speed(
             for name in ("torchvision", "ours", "exact")
         }
         for model, sides in (("detector", detectors), ("classifier", classifiers)):
-            taken = alternate(sides, rounds)
+            taken = alternate(sides, rounds * BATCHES[-1] // batch)  # as many photos at every size
             each = {f"{name}_ms": spread([1000 * second / batch for second in own]) for name, own in taken.items()}
             ratio = each["torchvision_ms"]["median"] / each["ours_ms"]["median"]
             rows.append({"model": model, "batch": batch, **each, "times_faster": round(ratio, 2)})

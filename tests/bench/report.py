@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import random
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -43,11 +44,14 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 def alternate(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Run all sides in turn, once to warm up and then `rounds` times; seconds of CPU time that each run took.
 
-    On one thread that is the time it takes on an idle core; on a shared machine the clock on the wall says little.
+    On one thread that is the time it takes on an idle core; on a shared machine the clock on the wall says little. The
+    order is drawn anew each round: whoever always came behind the largest would always find its caches cold.
     """
     taken: dict[str, list[float]] = {name: [] for name in sides}
+    order, chance = list(sides.items()), random.Random(0)
     for number in range(rounds + 1):
-        for name, run in sides.items():
+        chance.shuffle(order)
+        for name, run in order:
             begin = time.process_time()
             run()
             if number:
