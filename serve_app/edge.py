@@ -123,10 +123,11 @@ class Edge:
 
     async def _ask(self, scope: Scope, replay: Replay, answer: "_Answer") -> None:
         """Ask until something answered, at most three times; Serve answers nothing when a router died."""
-        can_repeat = scope["path"].startswith(_REPEATABLE)
+        if not scope["path"].startswith(_REPEATABLE):
+            replay.forget()  # the manifest of a job has up to 128 MiB
         for _ in range(_TRIES):
             await self._app({**scope, "state": dict(scope.get("state", {}))}, replay.from_the_start(), answer.send)
-            if answer.has_answered or replay.is_gone or not (can_repeat and replay.is_whole):
+            if answer.has_answered or replay.is_gone or not replay.is_whole:
                 return
 
     async def _ask_by_one_call(self, scope: Scope, replay: Replay, answer: "_Answer", request_id: str) -> bool:

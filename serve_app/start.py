@@ -118,7 +118,7 @@ class RunningService:
         self._stand_in = stand_in
 
     def stop(self) -> None:
-        """Finish the requests in flight, then end every process."""
+        """End every process; Serve ends its proxy first, so requests in flight are cut off."""
         self._stand_in.stop()
         _shut_down()
 

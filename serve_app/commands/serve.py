@@ -63,7 +63,7 @@ def serve(
         key = " -H 'Authorization: Bearer <key>'" if args.api_keys else ""
         lines.print(f"curl{key} --data-binary @{photo} -H 'Content-Type: image/jpeg' {service.url}/v1/tag")
         wait_for_signal()
-        err.print("stopping: requests in flight are finished first")
+        err.print("stopping")
 
 
 def config(

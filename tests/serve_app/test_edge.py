@@ -1,5 +1,6 @@
 """The middleware of Serve's proxy: headers that never arrive, answers in our form, a second router when one dies."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -146,6 +147,25 @@ async def test_room_for_bodies_is_given_back() -> None:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(edge), base_url="http://tagger") as client:
         for _ in range(6):
             assert (await client.post("/v1/tag", content=b"x" * 100)).status_code == 200
+
+
+async def test_what_is_asked_once_takes_no_room_from_photos() -> None:
+    is_there, is_over = asyncio.Event(), asyncio.Event()
+
+    class Waiting(Proxy):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            await super().__call__(scope, receive, send)
+            if scope["path"] == "/v1/jobs":
+                is_there.set()
+                await is_over.wait()
+
+    edge = Edge(Waiting(_good, _dies, _good), kept_bytes=150)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(edge), base_url="http://tagger") as client:
+        job = asyncio.create_task(client.post("/v1/jobs", content=b"x" * 100))
+        await is_there.wait()
+        assert (await client.post("/v1/tag", content=b"x" * 100)).status_code == 200
+        is_over.set()
+        assert (await job).status_code == 200
 
 
 async def test_a_caller_who_left_is_not_asked_for_again() -> None:
