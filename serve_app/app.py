@@ -82,7 +82,7 @@ def bind_app(
     def tracing(name: str) -> Callable[[], Tracing]:
         return partial(Tracing, args.trace_endpoint, args.trace_share, name)
 
-    turn = CoreTurn(args.num_threads) if args.device == "cpu" else None
+    make_turn = partial(CoreTurn, args.num_threads) if args.device == "cpu" else None
     detector = serve.deployment(**options(DETECTOR))(DetectorDeployment).bind(
         partial(detector_loader, args.bundle_uri),
         bundle.detector_long_side_px,
@@ -90,7 +90,7 @@ def bind_app(
         args.stall_limit_s,
         make_tracing=tracing(DETECTOR),
         source=ModelSource(args.bundle_uri, bundle.label, detector_loader),
-        turn=turn,
+        make_turn=make_turn,
     )
     classifiers = {
         category: serve.deployment(**options(classifier_name(category)))(ClassifierDeployment).bind(
@@ -100,7 +100,7 @@ def bind_app(
             args.stall_limit_s,
             make_tracing=tracing(classifier_name(category)),
             source=ModelSource(args.bundle_uri, bundle.label, classifier_loader(category)),
-            turn=turn,
+            make_turn=make_turn,
         )
         for category in bundle.ontology.category_names
     }

@@ -146,7 +146,9 @@ class Batcher(Generic[Item, Result]):
         try:
             while self._queue:
                 if self._turn:
-                    await asyncio.get_running_loop().run_in_executor(self._thread, self._turn.acquire)
+                    await asyncio.get_running_loop().run_in_executor(
+                        self._thread, self._turn.acquire, self._size_of_next
+                    )
                 try:
                     if batch := self._next_batch():
                         await self._run_batch(batch)
@@ -158,6 +160,11 @@ class Batcher(Generic[Item, Result]):
             for waiting in (*batch, *self._queue):
                 waiting.future.cancel()
             self._queue.clear()
+
+    def _size_of_next(self) -> int:
+        """How large the next batch would be; called in the model thread, for which the copy is made at once."""
+        waiting = tuple(self._queue)
+        return min(self._max_size, sum(each.size for each in waiting if each.kind == waiting[0].kind))
 
     def _next_batch(self) -> list[_Waiting[Item, Result]]:
         """Take the oldest live call and those of its kind that fit with it, in order; empty if nothing waits."""

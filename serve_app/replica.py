@@ -28,7 +28,7 @@ class ModelReplica(ABC, Generic[M]):
         meter: records batches; None for Ray's.
         make_tracing: makes what traces calls; called once, here in the replica.
         source: the bundle that the model is of, and what loads another's.
-        turn: the model's turn at the cores; None where it shares them with no other.
+        make_turn: makes the model's turn at the cores, likewise; None where it shares them with no other.
     """
 
     def __init__(
@@ -40,20 +40,26 @@ class ModelReplica(ABC, Generic[M]):
         meter: Meter | None = None,
         make_tracing: Callable[[], Tracing] = Tracing,
         source: ModelSource[M] | None = None,
-        turn: Turn | None = None,
+        make_turn: Callable[[], Turn] | None = None,
     ) -> None:
         self._model = load_model()
         self._max_batch = max_batch
         self._stall_limit_s = stall_limit_s
         self._tracing = make_tracing()
         self._source = source
-        self._turn = turn
+        self._turn = make_turn() if make_turn else None
         self._meter = meter = meter or RayMeter(MODEL_METRICS)
         same_kind = cast("Callable[..., Self]", type(self))  # not self, which would keep itself alive
         self._others: OtherBundles[Self] = OtherBundles(
             source.bundle if source else "",
             lambda bundle: same_kind(
-                partial(_model_of, source, bundle), size_px, max_batch, stall_limit_s, meter, make_tracing, turn=turn
+                partial(_model_of, source, bundle),
+                size_px,
+                max_batch,
+                stall_limit_s,
+                meter,
+                make_tracing,
+                make_turn=make_turn,
             ),
         )
         self._batcher = self._warm_batcher(size_px)

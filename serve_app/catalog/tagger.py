@@ -6,7 +6,6 @@ whole batches waiting, as in the service.
 
 import asyncio
 import logging
-import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self
@@ -22,7 +21,7 @@ from serve_app.config import TaggerArgs
 from serve_app.detector import DetectorDeployment, DetectorModel
 from serve_app.metrics import NullMeter
 from serve_app.query import TagOptions
-from serve_app.turns import Turn
+from serve_app.turns import LockTurn, Turn
 
 Read = Callable[[str, int], Awaitable[bytes]]
 """Address of a photo, largest number of bytes -> content of its file; raises TaggingError."""
@@ -64,17 +63,18 @@ class CatalogTagger:
         self._read = read
         self._threads = ThreadPoolExecutor(_DECODE_THREADS, thread_name_prefix="decode")
         # On a CPU models that compute at once only take each other's caches: in turn a photo costs an eighth less.
-        turn = threading.Lock() if args.device == "cpu" else None
+        turn = LockTurn() if args.device == "cpu" else None
+        make_turn = (lambda: turn) if turn else None
         self._detector = DetectorDeployment(
             lambda: detector,
             bundle.detector_long_side_px,
             args.detector_max_batch,
             args.stall_limit_s,
             _METER,
-            turn=turn,
+            make_turn=make_turn,
         )
         self._classifiers = {
-            category: _classifier(model, bundle.crop_size_px, args, turn)
+            category: _classifier(model, bundle.crop_size_px, args, make_turn)
             for category, model in classifier_by_category.items()
         }
         classify = {category: each.classify for category, each in self._classifiers.items()}
@@ -150,6 +150,8 @@ class CatalogTagger:
             return TaggingError("the photo failed", repr(exc))
 
 
-def _classifier(model: ClassifierModel, size_px: int, args: TaggerArgs, turn: Turn | None) -> ClassifierDeployment:
+def _classifier(
+    model: ClassifierModel, size_px: int, args: TaggerArgs, make_turn: Callable[[], Turn] | None
+) -> ClassifierDeployment:
     max_batch, stall_limit_s = args.classifier_max_batch, args.stall_limit_s
-    return ClassifierDeployment(lambda: model, size_px, max_batch, stall_limit_s, _METER, turn=turn)
+    return ClassifierDeployment(lambda: model, size_px, max_batch, stall_limit_s, _METER, make_turn=make_turn)
