@@ -35,7 +35,13 @@ def efficiency(bundle: Bundle, out_dir: Path, *, seconds: float, rounds: int, se
         for number, body in enumerate(bodies):
             (Path(directory) / f"{number:03}.jpg").write_bytes(body)
         for number in range(rounds):
-            for processes, threads, batch in ((1, _CORES, 1), (1, 1, 1), (1, _CORES, 8), (_CORES, 1, 8), (_CORES, 1, 32)):
+            for processes, threads, batch in (
+                (1, _CORES, 1),
+                (1, 1, 1),
+                (1, _CORES, 8),
+                (_CORES, 1, 8),
+                (_CORES, 1, 32),
+            ):
                 rate = bare_rate(
                     setup.bundle,
                     Path(directory),

@@ -20,6 +20,11 @@ def test_a_score_outside_the_unit_interval_is_refused(score: float) -> None:
         AttributeScore("red", score)
 
 
+@pytest.mark.parametrize("result", [Detection((1.0, 2.0, 3.0, 4.0), 0.9, "dress"), AttributeScore("red", 0.5)])
+def test_results_survive_pickling(result: Detection | AttributeScore) -> None:
+    assert pickle.loads(pickle.dumps(result)) == result
+
+
 def test_every_error_survives_pickling_with_message_detail_and_code() -> None:
     """Past a handle an error that cannot be unpickled could not be caught by its class."""
     classes = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]

@@ -22,6 +22,9 @@ class Raising:
         self._error = error
         self.ping = SimpleNamespace(remote=self._remote)
 
+    def options(self, **options: str) -> "Raising":
+        return self
+
     async def _remote(self, *args: Any) -> None:
         raise self._error
 
@@ -33,6 +36,9 @@ class Waiting:
         self.is_asked = asyncio.Event()
         self.num_cancelled = 0
         self.ping = SimpleNamespace(remote=lambda *args: self)
+
+    def options(self, **options: str) -> "Waiting":
+        return self
 
     def __await__(self) -> Any:
         self.is_asked.set()
@@ -87,7 +93,7 @@ async def test_a_router_is_called_only_once_the_proxy_has_set_up_its_handle() ->
     async def answer(request: WholeRequest) -> WholeAnswer:
         return WholeAnswer(200, [], request.body)
 
-    proxys = SimpleNamespace(is_initialized=False, answer=SimpleNamespace(remote=answer))
+    proxys = SimpleNamespace(is_initialized=False, answer=SimpleNamespace(remote=answer), options=lambda **_: proxys)
     router = RouterHandle(lambda: proxys)  # type: ignore[arg-type, return-value]
     with pytest.raises(ModelUnavailable):
         await router(request)

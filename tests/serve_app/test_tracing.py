@@ -39,6 +39,9 @@ class FarAway:
         self._replica = replica
         self.traces: list[str | None] = []
 
+    def options(self, **options: str) -> "FarAway":
+        return self
+
     def __getattr__(self, name: str) -> Any:
         method: Callable[..., Awaitable[Any]] = getattr(self._replica, name)
 
