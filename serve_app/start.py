@@ -20,6 +20,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from serve_app.config import TaggerArgs
+from serve_app.cores import num_cores
 from serve_app.deployments import APPLICATION, REQUEST_LIMIT_S, deployment_options
 from serve_app.errors import ServiceError
 from serve_app.keys import read_keys
@@ -316,7 +317,7 @@ class _NotingOptions:
             scaling = options.get("autoscaling_config") or {}
             replicas = scaling.get("max_replicas", options.get("num_replicas", 1))
             needed += replicas * options.get("ray_actor_options", {}).get("num_cpus", 1)
-        return max(os.cpu_count() or 1, math.ceil(needed))
+        return max(num_cores(), math.ceil(needed))
 
 
 def _deploy(application: "Application", report: Report) -> None:

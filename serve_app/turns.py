@@ -20,6 +20,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from serve_app.cores import num_cores
+
 _PLACES = 64
 """Models that may wait at once; one more takes no turns."""
 _LOOK_S = 0.02  # without being called: who was to call may have died
@@ -70,7 +72,7 @@ class CoreTurn:
     def __init__(self, num_threads: int, folder: Path | None = None, num_turns: int | None = None) -> None:
         self._files = _Files.open(
             folder or Path(tempfile.gettempdir()) / f"fashion-tagger-turns-{os.getuid()}",
-            num_turns or max(1, (os.cpu_count() or 1) // num_threads),
+            num_turns or max(1, num_cores() // num_threads),
         )
         self._held: int | None = None
         self._has_lock = False

@@ -12,6 +12,7 @@ from models.errors import TaggingError
 from serve_app.catalog import Counts, RowKind
 from serve_app.commands.console import err, out, progress_bar
 from serve_app.config import DEMO_BUNDLE, TaggerArgs
+from serve_app.cores import num_cores
 
 if TYPE_CHECKING:
     from models.bundle import Bundle
@@ -106,18 +107,18 @@ def _start(wanted: int | None, device: str, address: str | None, report: "Report
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
 
-    num_cores = os.cpu_count() or 1
+    cores = num_cores()
     if address:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     else:
-        start_ray(local_ray_options(max(num_cores, wanted or 0) + 1), report)
+        start_ray(local_ray_options(max(cores, wanted or 0) + 1), report)
     if device == "cuda":
         number = wanted or int(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
         if not number:
             raise TaggingError("Ray sees no GPU; leave --device out")
         return Workers(number, num_gpus=1.0), 1
-    number = wanted or min(num_cores, _MAX_WORKERS)
-    return Workers(number), max(1, num_cores // number)
+    number = wanted or min(cores, _MAX_WORKERS)
+    return Workers(number), max(1, cores // number)
 
 
 def _check_category(category: str | None, bundle: "Bundle") -> None:

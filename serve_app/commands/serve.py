@@ -1,6 +1,5 @@
 """`fashion-tagger serve` and `config`: the service on this machine, and its Serve config file for a cluster."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +13,7 @@ from serve_app.client import TaggerClient
 from serve_app.commands.console import err, out
 from serve_app.commands.tag import response_table
 from serve_app.config import DEMO_BUNDLE, TaggerArgs
+from serve_app.cores import num_cores
 from serve_app.deployments import ProfileName, deployment_options
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def config(
 
 def _local_args(bundle: str, device: str) -> TaggerArgs:
     """Arguments for this machine: torch threads so that a few busy models do not exceed the cores."""
-    return TaggerArgs(bundle=bundle, device=device, num_threads=max(1, (os.cpu_count() or 1) // 4))
+    return TaggerArgs(bundle=bundle, device=device, num_threads=max(1, num_cores() // 4))
 
 
 def _from_file(path: Path, host: str, port: int) -> tuple[TaggerArgs, "StartOptions"]:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from serve_app import start
+from serve_app.cores import num_cores
 from serve_app.deployments import ProfileName, deployment_names, deployment_options
 from serve_app.start import prepare_environment, wait_for_signal
 
@@ -23,7 +24,7 @@ def test_every_deployment_finds_a_place_at_its_most(profile: ProfileName) -> Non
         replicas = options.get("autoscaling_config", {"max_replicas": options.get("num_replicas")})["max_replicas"]
         needed += replicas * options["ray_actor_options"]["num_cpus"]
     assert noting.num_cpus > needed
-    assert noting.num_cpus >= (os.cpu_count() or 1)
+    assert noting.num_cpus >= num_cores()
 
 
 def test_flags_of_the_user_stay(monkeypatch: pytest.MonkeyPatch) -> None:
