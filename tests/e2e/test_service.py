@@ -184,13 +184,15 @@ def test_callers_who_leave_cost_the_model_nothing(cluster: Cluster) -> None:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def is_dropped(scrape: Scrape) -> bool:
-        if scrape.value("ray_tagger_dropped_total", deployment="classifier-skirt", reason="cancelled") > 0:
+    def is_counted(scrape: Scrape) -> bool:
+        if dropped(scrape) > before:
             return True
         asyncio.run(leave())  # again, if a busy machine was slow to connect them: then nobody waited behind a batch
         return False
 
-    wait_for(cluster.service.metrics_url, is_dropped)
+    dropped = partial(Scrape.value, name="ray_tagger_dropped_total", deployment="classifier-skirt", reason="cancelled")
+    before = dropped(Scrape(cluster.service.metrics_url))
+    wait_for(cluster.service.metrics_url, is_counted)
 
 
 def test_every_declared_metric_is_exported(cluster: Cluster) -> None:
