@@ -22,6 +22,7 @@ from models.errors import DatasetError
 from models.head_fitting import fit_heads
 from models.images import crop_square
 from models.joint_classifier import JointClassifier, attribute_loss, joint_loss
+from models.muon import Muon
 from models.ontology import Ontology
 from models.preprocess import half_precision, normalise
 from models.training import ProgressCallback, num_workers, worker_rank
@@ -148,20 +149,23 @@ class ClassifierRun(TrainingRun[_Batch]):
         self._fit_heads()
         return self._measure(self._config.size_px) if len(self._val_set) else {}
 
-    def _build_optimizer(self, model: JointClassifier) -> torch.optim.AdamW:
+    def _build_optimizer(self, model: JointClassifier) -> Muon:
         config = self._config
         groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
         for name, parameter in model.named_parameters():
             groups.setdefault((name.startswith("trunk."), parameter.ndim >= 2), []).append(parameter)
-        options = [
-            {
-                "params": parameters,
-                "ratio": 1.0 if is_trunk else config.head_ratio,
-                "weight_decay": config.weight_decay if is_matrix else 0.0,  # none on batch norms and biases
-            }
-            for (is_trunk, is_matrix), parameters in groups.items()
-        ]
-        return torch.optim.AdamW(options, lr=config.rate, betas=(0.9, 0.99))
+        options = []
+        for (is_trunk, is_matrix), parameters in groups.items():
+            is_orthogonal = is_trunk and is_matrix and config.muon_ratio > 0
+            options.append(
+                {
+                    "params": parameters,
+                    "ratio": config.muon_ratio if is_orthogonal else 1.0 if is_trunk else config.head_ratio,
+                    "weight_decay": config.weight_decay if is_matrix else 0.0,  # none on batch norms and biases
+                    "orthogonal": is_orthogonal,
+                }
+            )
+        return Muon(options, lr=config.rate, betas=(0.9, 0.99))
 
     @torch.inference_mode()
     def _measure(self, size_px: int) -> dict[str, float]:

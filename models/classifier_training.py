@@ -19,6 +19,8 @@ class ClassifierTraining(RunConfig):
             in a few steps what random filters tell of colour (a linear probe fell from 0.78 to 0.44 right).
         head_ratio: the heads' rate as a multiple of the trunk's. Heads that learn faster than the trunk fit what is
             noise in it, and leave it nothing to learn from; at the end they are fitted anew anyway.
+        muon_ratio: the rate of the trunk's convolutions as a multiple of `rate` when they take Muon's steps; with 0
+            they take AdamW's.
         head_views: views of each crop that the heads are fitted to once the trunk is trained.
         shared_trunk: one trunk for all categories, or one each.
         imagenet: start from torchvision's ImageNet weights (downloads them).
@@ -33,6 +35,7 @@ class ClassifierTraining(RunConfig):
     batch: int = 32
     rate: float = 2e-4
     head_ratio: float = 0.3
+    muon_ratio: float = 0.0
     weight_decay: float = 0.02
     smoothing: float = 0.05
     dropout: float = 0.0

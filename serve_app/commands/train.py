@@ -117,6 +117,9 @@ def classifiers(
     batch: Annotated[int, typer.Option(min=2, help="Crops per step.")] = 32,
     rate: Annotated[float, typer.Option(help="The trunk's peak learning rate.")] = 2e-4,
     head_ratio: Annotated[float, typer.Option(help="The heads' rate as a multiple of it.")] = 0.3,
+    muon_ratio: Annotated[
+        float, typer.Option(min=0, help="The same for convolutions by Muon; 5 from nothing. 0: they take AdamW.")
+    ] = 0.0,
     minutes: MinutesOption = None,
     epochs: EpochsOption = None,
     seed: SeedOption = 0,
@@ -144,6 +147,7 @@ def classifiers(
         dropout=0.3 if weights == "imagenet" else 0.0,
         rate=rate,
         head_ratio=head_ratio,
+        muon_ratio=muon_ratio,
         batch=batch,
         max_minutes=minutes,
         epochs=epochs,
