@@ -31,7 +31,7 @@ def build(
 
     training = json.loads(recipe.read_text(encoding="utf-8")) if recipe else {}
     write_bundle(directory, name=name, version=version, detector=detector, classifiers=classifiers, training=training)
-    verify(str(directory))
+    verify(str(directory.absolute()))  # "demo" alone is the shipped one
 
 
 @app.command()

@@ -9,7 +9,9 @@ from serve_app.commands.console import out, progress_bar
 from serve_app.config import DEMO_BUNDLE, TaggerArgs
 
 DataArgument = Annotated[Path, typer.Argument(help="A data set that training never saw.")]
-BundleOption = Annotated[str, typer.Option(help="Path or fsspec URL of the bundle.")]
+BundleOption = Annotated[
+    str, typer.Option(help="Path or fsspec URL of the bundle; demo is the shipped one, ./demo a folder.")
+]
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
 
 
