@@ -140,6 +140,15 @@ def _alpha(image: Image.Image) -> bytes:
     return _encoded(image.convert("RGBA"), "PNG")
 
 
+def _cmyk(image: Image.Image) -> bytes:
+    return _encoded(image.convert("CMYK"), "JPEG", quality=100, subsampling=0)
+
+
+def _decoded(data: bytes) -> Image.Image:
+    """What the compression left: a level of a pixel more or less turns scores that are nearly even."""
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
 def _plain(image: Image.Image) -> Image.Image:
     return image
 
@@ -160,9 +169,7 @@ def _few_colours(image: Image.Image) -> Image.Image:
         pytest.param(lambda image: _encoded(image.convert("L"), "PNG"), _grey, id="greyscale"),
         pytest.param(lambda image: _encoded(image.quantize(64), "PNG"), _few_colours, id="palette"),
         pytest.param(_alpha, _plain, id="alpha"),
-        pytest.param(
-            lambda image: _encoded(image.convert("CMYK"), "JPEG", quality=100, subsampling=0), _plain, id="cmyk"
-        ),
+        pytest.param(_cmyk, lambda image: _decoded(_cmyk(image)), id="cmyk"),
     ],
 )
 def test_a_photo_is_answered_like_its_plain_twin(
