@@ -135,15 +135,15 @@ def mix(bundle: Bundle, out_dir: Path, *, seconds: float, rounds: int, setup: Se
 
 
 def scale(bundle: Bundle, out_dir: Path, *, seconds: float, rounds: int, setup: Setup) -> None:
-    """One to N replicas of each deployment; and what one more category costs in memory and start."""
+    """One to N replicas of each deployment."""
     bodies = jpegs(64)
     rows: list[dict[str, Any]] = []
-    for replicas in range(1, min(_CORES, 4) + 1):
-        with Side(replace(setup, options=replicas(replicas)), bodies[0]) as side:
+    for count in range(1, min(_CORES, 4) + 1):
+        with Side(replace(setup, options=replicas(count)), bodies[0]) as side:
             closed_loop(side.url, bodies, 8, 1)
             for number in range(rounds):
                 answers = closed_loop(side.url, bodies, 32, seconds)
-                rows.append({"replicas": replicas, "round": number, **answers.summary()})
+                rows.append({"replicas": count, "round": number, **answers.summary()})
     publish("scale", rows, _facts(bundle, bodies), out_dir)
 
 

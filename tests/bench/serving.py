@@ -64,7 +64,8 @@ class Side:
         )
         try:
             assert self._process.stdout
-            facts = json.loads(self._process.stdout.readline() or "{}")
+            # Ray writes its warnings there too.
+            facts = json.loads(next((line for line in self._process.stdout if line.startswith("{")), "{}"))
             if not facts:
                 raise RuntimeError(f"a side did not start: {setup}")
             self.url = str(facts["url"])
