@@ -20,16 +20,17 @@ CONCURRENCIES = (1, 8, 32, 64)
 _CORES = os.cpu_count() or 1
 
 
-def replicas(count: int) -> dict[str, dict[str, Any]]:
-    """So many of each kind throughout: a replica that starts takes seconds of the cores that are measured."""
-    return {name: {"autoscaling_config": None, "num_replicas": count} for name in ("router", "detector", "classifier")}
+def with_replicas(setup: Setup, count: int) -> Setup:
+    """So many of each kind throughout, unless the setup says otherwise: a replica that starts takes measured cores."""
+    own = {"autoscaling_config": None, "num_replicas": count}
+    return replace(setup, options={**dict.fromkeys(("router", "detector", "classifier"), own), **setup.options})
 
 
 def efficiency(bundle: Bundle, out_dir: Path, *, seconds: float, rounds: int, setup: Setup) -> None:
     """HTTP at saturation against the bare loop, one round after the other; where the time of a request goes."""
     bodies = jpegs(64)
     rows: list[dict[str, Any]] = []
-    setup = replace(setup, options={**replicas(1), **setup.options})
+    setup = with_replicas(setup, 1)
     with tempfile.TemporaryDirectory() as directory, Side(setup, bodies[0]) as side:
         closed_loop(side.url, bodies, 8, 2)
         for number, body in enumerate(bodies):
@@ -82,7 +83,7 @@ def overhead(bundle: Bundle, out_dir: Path, *, seconds: float, rounds: int, setu
     """Models that do nothing: ours, Ray Serve's defaults, those with room for a hundred calls, uvicorn per core."""
     bodies = jpegs(32, long_side_px=640, num_bytes=80_000)
     rows: list[dict[str, Any]] = []
-    setup = replace(setup, detector="nothing", classifiers="nothing", options={**replicas(1), **setup.options})
+    setup = with_replicas(replace(setup, detector="nothing", classifiers="nothing"), 1)
     for number in range(rounds):
         for kind in ("ours", "defaults", "roomy", "uvicorn"):
             with Side(replace(setup, kind=kind), bodies[0]) as side:
@@ -102,7 +103,7 @@ def payload(bundle: Bundle, out_dir: Path, *, seconds: float, rounds: int, setup
     small, large = jpegs(16, 360), jpegs(4, 3000, 5_000_000)
     kinds = {"20 kB": small, "80 kB": jpegs(16, 640, 80_000), "500 kB": jpegs(8, 1400, 500_000), "5 MB": large}
     rows: list[dict[str, Any]] = []
-    with Side(replace(setup, options={**replicas(1), **setup.options}), small[0]) as side:
+    with Side(with_replicas(setup, 1), small[0]) as side:
         for number in range(rounds):
             for name, bodies in kinds.items():
                 answers = closed_loop(side.url, bodies, 8, seconds)
@@ -123,7 +124,7 @@ def mix(bundle: Bundle, out_dir: Path, *, seconds: float, rounds: int, setup: Se
     rows: list[dict[str, Any]] = []
     for name, garments in (("uniform", (0, 3)), ("skewed", (0, 3)), ("uniform", (0, 12)), ("skewed", (0, 12))):
         own = replace(setup, detector="nothing", num_garments=garments, mix=name)
-        with Side(replace(own, options={**replicas(1), **setup.options}), bodies[0]) as side:
+        with Side(with_replicas(own, 1), bodies[0]) as side:
             for number in range(rounds):
                 answers = closed_loop(side.url, bodies, 32, seconds)
                 per_photo = float(np.mean(answers.num_garments)) if answers.num_garments else 0.0
@@ -139,7 +140,7 @@ def scale(bundle: Bundle, out_dir: Path, *, seconds: float, rounds: int, setup: 
     bodies = jpegs(64)
     rows: list[dict[str, Any]] = []
     for count in range(1, min(_CORES, 4) + 1):
-        with Side(replace(setup, options=replicas(count)), bodies[0]) as side:
+        with Side(with_replicas(setup, count), bodies[0]) as side:
             closed_loop(side.url, bodies, 8, 1)
             for number in range(rounds):
                 answers = closed_loop(side.url, bodies, 32, seconds)

@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from models.bundle import Bundle
-from tests.bench.http_speed import replicas
+from tests.bench.http_speed import with_replicas
 from tests.bench.load import Answers, Wire, closed_loop, open_loop, post
 from tests.bench.peers.steps import BUNDLE_VARIABLE, PORT_VARIABLE
 from tests.bench.photos import jpegs
@@ -120,7 +119,7 @@ def peers(
     for name in set(PACKAGES) - set(pythons):
         print(f"skipped {name}: name the interpreter of an environment that has {PACKAGES[name]}")
     bodies = jpegs(64)
-    setup = replace(setup, options={**replicas(1), **setup.options})
+    setup = with_replicas(setup, 1)
     rows: list[dict[str, Any]] = []
     versions: dict[str, Mapping[str, str]] = {}
     for number in range(rounds):
