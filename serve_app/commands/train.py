@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Train the models; the same command resumes an interrupted run.")
 
-DataOption = Annotated[list[Path], typer.Option("--data", help="A set to train on; give it again to mix several.")]
-ValOption = Annotated[list[Path] | None, typer.Option("--val", help="A set to validate on, never trained on.")]
-OutOption = Annotated[Path, typer.Option("--out", help="Checkpoints, learning curve and weights.")]
+# Paths are made absolute, since Ray's workers run in folders of their own.
+DataOption = Annotated[
+    list[Path], typer.Option("--data", resolve_path=True, help="A set to train on; give it again to mix several.")
+]
+ValOption = Annotated[
+    list[Path] | None, typer.Option("--val", resolve_path=True, help="A set to validate on, never trained on.")
+]
+OutOption = Annotated[Path, typer.Option("--out", resolve_path=True, help="Checkpoints, learning curve and weights.")]
 MinutesOption = Annotated[float | None, typer.Option(min=0.1, help="End after this much wall-clock time.")]
 EpochsOption = Annotated[float | None, typer.Option(min=0.01, help="End after so many passes over the data.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
@@ -88,7 +93,7 @@ def detector(
     )
     config = DetectorTraining(
         spec=spec,
-        weights=weights,
+        weights=_start(weights),
         sizes=_schedule(sizes),
         batch=batch,
         rate=rate,
@@ -143,7 +148,7 @@ def classifiers(
         sizes=_schedule(sizes),
         shared_trunk=shared_trunk,
         imagenet=weights == "imagenet",
-        start="" if weights in ("imagenet", "none") else weights,
+        start="" if weights in ("imagenet", "none") else _start(weights),
         dropout=0.3 if weights == "imagenet" else 0.0,
         rate=rate,
         head_ratio=head_ratio,
@@ -191,6 +196,10 @@ def _ray(address: str | None, num_cpus: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _start(weights: str) -> str:
+    return weights if weights in ("coco", "backbone", "none") else str(Path(weights).resolve())
 
 
 def _frozen(share: float | None, weights: str) -> float:
