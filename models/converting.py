@@ -9,15 +9,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.boxes import clip_boxes
+from models.colours import COLOUR_ATTRIBUTE, garment_colours
 from models.crops import read_photo
 from models.datasets import write_dataset
 from models.errors import DatasetError
 from models.foreground import foreground_box
-from models.ontology import Ontology
+from models.ontology import Category, Ontology
 from models.readers import LabelMapping, SourceGarment, SourcePhoto
 from models.types import Box, LabelledGarment, LabelledPhoto
 
 _LEAST_SIDE_PX = 2.0
+_PLAIN_SHARE = 0.6  # of a garment's pixels, from which one colour names it
 
 
 def convert(
@@ -33,7 +35,8 @@ def convert(
     Args:
         photos: from `read_labels`.
         mapping: says where a garment without a box is (`box`: foreground or frame), and by how much photos were
-            squeezed (`height_ratio`); and, where photos show garments that nobody labelled, `complete: false`.
+            squeezed (`height_ratio`); where photos show garments that nobody labelled, `complete: false`; and where
+            colours are to be measured that nobody labelled, `colours: pixels`.
         directory: of the set.
         ontology: goes into its facts.
         facts: more facts, such as `source`.
@@ -62,7 +65,10 @@ def convert(
                 if box is None:
                     left_out.append(f"{photo.file}: the box {garment.box} of {garment.category} lies outside the photo")
                 else:
-                    garments.append(LabelledGarment(garment.category, box, garment.attributes))
+                    attributes = dict(garment.attributes)
+                    if mapping.options.get("colours") == "pixels":
+                        attributes = _plain_colour(image, box, ontology.categories[garment.category]) | attributes
+                    garments.append(LabelledGarment(garment.category, box, attributes))
             yield LabelledPhoto(target, tuple(garments), _inside(photo.region, image_hw, ratio)), image_hw
             if on_photo:
                 on_photo(done, len(photos))
@@ -87,6 +93,15 @@ def _box(garment: SourceGarment, image: NDArray[np.uint8], where: str, ratio: np
     if garment.box is not None:
         return _inside(garment.box, (height, width), ratio)
     return foreground_box(image) if where == "foreground" else (0.0, 0.0, float(width), float(height))
+
+
+def _plain_colour(image: NDArray[np.uint8], box: Box, category: Category) -> dict[str, tuple[str, ...]]:
+    """The measured colour of a garment of one colour; nothing for grey, which is how white in the shade measures."""
+    if COLOUR_ATTRIBUTE not in category.attributes:
+        return {}
+    colours = garment_colours(image, box, category.attributes[COLOUR_ATTRIBUTE].values)
+    is_plain = bool(colours) and colours[0].share >= _PLAIN_SHARE and colours[0].name != "grey"
+    return {COLOUR_ATTRIBUTE: (colours[0].name,)} if is_plain else {}
 
 
 def _inside(box: Box | None, image_hw: tuple[int, int], ratio: np.float32) -> Box | None:

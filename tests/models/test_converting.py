@@ -45,6 +45,37 @@ def test_a_garment_without_a_box_gets_one(
     assert garment.attributes == {"colour": ("red",)}
 
 
+@pytest.mark.parametrize(
+    ("cloth", "said", "colour"),
+    [
+        pytest.param((30, 60, 200), {}, {"colour": ("blue",)}, id="plain"),
+        pytest.param((30, 60, 200), {"colour": ("navy",)}, {"colour": ("navy",)}, id="labelled"),
+        pytest.param((128, 128, 128), {}, {}, id="grey-may-be-white-in-the-shade"),
+    ],
+)
+def test_colours_nobody_labelled_are_measured_where_the_mapping_asks(
+    tmp_path: Path, cloth: tuple[int, int, int], said: dict[str, tuple[str, ...]], colour: dict[str, tuple[str, ...]]
+) -> None:
+    image = np.full((120, 100, 3), 230, dtype=np.uint8)
+    image[24:108, 30:80] = cloth
+    Image.fromarray(image).save(tmp_path / "shirt.png")
+    photo = SourcePhoto("shirt.png", tmp_path / "shirt.png", (SourceGarment("top", (30, 24, 80, 108), said),))
+    convert([photo], mapping(colours="pixels"), tmp_path / "set", ONTOLOGY, {})
+    (read,) = read_dataset(tmp_path / "set", ONTOLOGY)
+    assert read.garments[0].attributes == colour
+
+
+def test_of_two_colours_neither_is_taken_for_the_garments(tmp_path: Path) -> None:
+    image = np.full((120, 100, 3), 230, dtype=np.uint8)
+    image[24:108, 30:80] = (30, 60, 200)
+    image[66:108, 30:80] = (200, 30, 30)
+    Image.fromarray(image).save(tmp_path / "shirt.png")
+    photo = SourcePhoto("shirt.png", tmp_path / "shirt.png", (SourceGarment("top", (30, 24, 80, 108)),))
+    convert([photo], mapping(colours="pixels"), tmp_path / "set", ONTOLOGY, {})
+    (read,) = read_dataset(tmp_path / "set", ONTOLOGY)
+    assert not read.garments[0].attributes
+
+
 def test_boxes_end_at_the_photo_and_what_cannot_be_used_is_told(tmp_path: Path, shirt: Path) -> None:
     (tmp_path / "torn.png").write_bytes(shirt.read_bytes()[:80])
     garments = (SourceGarment("top", (-5, 2, 25, 400)), SourceGarment("skirt", (100, 2, 130, 40)))
