@@ -66,8 +66,8 @@ def convert(
                     left_out.append(f"{photo.file}: the box {garment.box} of {garment.category} lies outside the photo")
                 else:
                     attributes = dict(garment.attributes)
-                    if mapping.options.get("colours") == "pixels":
-                        attributes = _plain_colour(image, box, ontology.categories[garment.category]) | attributes
+                    if mapping.options.get("colours") == "pixels" and COLOUR_ATTRIBUTE not in attributes:
+                        attributes |= _plain_colour(image, box, ontology.categories[garment.category])
                     garments.append(LabelledGarment(garment.category, box, attributes))
             yield LabelledPhoto(target, tuple(garments), _inside(photo.region, image_hw, ratio)), image_hw
             if on_photo:

@@ -199,7 +199,8 @@ def _ray(address: str | None, num_cpus: int) -> Iterator[None]:
 
 
 def _start(weights: str) -> str:
-    return weights if weights in ("coco", "backbone", "none") else str(Path(weights).resolve())
+    # A link is not followed: its name tells the format, where a cache's blobs have none.
+    return weights if weights in ("coco", "backbone", "none") else str(Path(weights).absolute())
 
 
 def _frozen(share: float | None, weights: str) -> float:

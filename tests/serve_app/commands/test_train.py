@@ -32,6 +32,7 @@ def test_relative_paths_are_those_of_the_caller_in_every_working_directory(
 
     monkeypatch.setattr(f"models.train_{model}.train_{model}", train)
     render_dataset(tmp_path / "photos", 1, seed=1, long_side_px=64)
+    (tmp_path / "start.safetensors").symlink_to("blob")
     monkeypatch.chdir(tmp_path)
     sets = ["--data", "photos", "--val", "photos"]
     args = ["train", model, *sets, "--out", "run", "--weights", "start.safetensors", "--epochs", "1"]
