@@ -8,10 +8,11 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models import MobileNet_V3_Large_Weights, ResNet50_Weights
@@ -22,6 +23,7 @@ from torchvision.models.detection import (
     fasterrcnn_mobilenet_v3_large_320_fpn,
     fasterrcnn_resnet50_fpn_v2,
 )
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import nms
@@ -35,7 +37,7 @@ from models.stages import classify_regions, propose_regions
 from models.types import Detection
 from models.weights import load_weights
 
-Backbone = Literal["mobilenet_v3_large_320_fpn", "resnet50_fpn_v2"]
+Backbone = Literal["mobilenet_v3_large_320_fpn", "mobilenet_v3_large_320_fpn_stride16", "resnet50_fpn_v2"]
 Start = Literal["none", "backbone", "coco"]
 Target = dict[str, Tensor]
 """Of one photo: `boxes` (N, 4) float32 canvas pixels and `labels` (N,) int64, 1-based; N may be 0."""
@@ -43,8 +45,12 @@ Target = dict[str, Tensor]
 _COCO_HEAD_DIM = 1024
 _ROI_SIDE = 7
 _SAME_GARMENT_IOU = 0.85
-_ONE_STRIDE_PX = {"mobilenet_v3_large_320_fpn": 32}
-"""Backbones whose regions are all taken from one map: torchvision's level rule picks map "0" for every box here."""
+FINE_MAP = "fine"
+FINE_LATERAL = "backbone.lateral."
+"""Weights that a detector of the same pyramid without the finer map lacks; they start at zero."""
+_ONE_MAP = {"mobilenet_v3_large_320_fpn": ("0", 32), "mobilenet_v3_large_320_fpn_stride16": (FINE_MAP, 16)}
+"""Map and stride in pixels, for backbones whose regions are all taken from one map."""
+_FINE_LAYER, _FINE_CHANNELS = "12", 112  # the last of MobileNetV3-Large at stride 16
 
 # A photo shows a handful of garments, each a good part of it: torchvision's counts, made for a hundred small things,
 # only cost time here.
@@ -101,6 +107,46 @@ class DetectorSpec:
             raise BundleError(f"the detector's spec is unusable: {exc}") from exc
 
 
+class FineBackbone(nn.Module):
+    """torchvision's feature pyramid of a MobileNetV3, whose maps all have a stride of 32 pixels or more, and one of 16.
+
+    Regions are taken from the finer map, proposals made from the others. Its lateral convolution starts at zero, so
+    that a trained pyramid answers at first much as it did without.
+
+    Args:
+        pyramid: its layers are taken over.
+    """
+
+    def __init__(self, pyramid: BackboneWithFPN) -> None:
+        super().__init__()
+        self.out_channels = pyramid.out_channels
+        self.body = pyramid.body
+        self.body.return_layers = {_FINE_LAYER: FINE_MAP, **pyramid.body.return_layers}
+        self.fpn = pyramid.fpn
+        self.lateral = nn.Conv2d(_FINE_CHANNELS, pyramid.out_channels, 1)
+        nn.init.zeros_(self.lateral.weight)
+        nn.init.zeros_(cast(Tensor, self.lateral.bias))
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """(B, 3, H, W) -> maps by name, (B, C, h, w) each."""
+        levels = self.body(images)
+        early = levels.pop(FINE_MAP)
+        maps: dict[str, Tensor] = self.fpn(levels)
+        maps[FINE_MAP] = _doubled(maps["0"]) + self.lateral(early)
+        return maps
+
+
+def _doubled(cells: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, C, 2h, 2w), cell i at place 2i: convolutions of stride 2 look from every other cell.
+
+    The usual doubling puts it half a cell further, and every box with it.
+    """
+    height, width = cells.shape[-2:]
+    padded = F.pad(cells, (0, 1, 0, 1), mode="replicate")
+    finer = F.interpolate(padded, size=(2 * height + 1, 2 * width + 1), mode="bilinear", align_corners=True)
+    return finer[..., :-1, :-1]
+
+
 class GarmentDetector(nn.Module):
     """Backbone, proposals and region heads, on a batch of one canvas shape.
 
@@ -130,12 +176,13 @@ class GarmentDetector(nn.Module):
         features = OrderedDict((name, level.float()) for name, level in self.backbone(images).items())
         listed = ImageList(images, [canvas_hw] * len(images))
         with torch.autocast(images.device.type, enabled=False):
+            levels = OrderedDict((name, level) for name, level in features.items() if name != FINE_MAP)
             if not self.training:
-                maps = list(features.values())
+                maps = list(levels.values())
                 anchors = self.rpn.anchor_generator(listed, maps)[0]
                 proposals = propose_regions(self.rpn, maps, anchors, canvas_hw)
                 return classify_regions(self.roi_heads, features, proposals, canvas_hw)
-            proposals, proposal_losses = self.rpn(listed, features, targets)
+            proposals, proposal_losses = self.rpn(listed, levels, targets)
             _, region_losses = self.roi_heads(features, proposals, listed.image_sizes, targets)
         return {**proposal_losses, **region_losses}
 
@@ -161,8 +208,10 @@ def build_detector(spec: DetectorSpec, weights: Start | Path = "none") -> Garmen
     if start != "coco" or spec.box_head_dim != _COCO_HEAD_DIM:
         parts.roi_heads.box_head = _box_head(spec, channels)
     parts.roi_heads.box_predictor = FastRCNNPredictor(spec.box_head_dim, spec.num_categories + 1)
-    if spec.backbone in _ONE_STRIDE_PX:
-        parts.roi_heads.box_roi_pool = DenseRoiAlign("0", _ONE_STRIDE_PX[spec.backbone], _ROI_SIDE)
+    if spec.backbone == "mobilenet_v3_large_320_fpn_stride16":
+        parts.backbone = FineBackbone(parts.backbone)
+    if spec.backbone in _ONE_MAP:
+        parts.roi_heads.box_roi_pool = DenseRoiAlign(*_ONE_MAP[spec.backbone], _ROI_SIDE)
     module = GarmentDetector(parts)
     if isinstance(weights, Path):
         load_weights(module, weights)
@@ -171,7 +220,7 @@ def build_detector(spec: DetectorSpec, weights: Start | Path = "none") -> Garmen
 
 def _torchvision_parts(backbone: Backbone, start: Start) -> FasterRCNN:
     is_coco, is_backbone = start == "coco", start == "backbone"
-    if backbone == "mobilenet_v3_large_320_fpn":
+    if backbone != "resnet50_fpn_v2":
         return fasterrcnn_mobilenet_v3_large_320_fpn(
             weights=FasterRCNN_MobileNet_V3_Large_320_FPN_Weights.COCO_V1 if is_coco else None,
             weights_backbone=MobileNet_V3_Large_Weights.IMAGENET1K_V1 if is_backbone else None,

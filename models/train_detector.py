@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.detector import Detector, DetectorSpec, GarmentDetector, Start, Target, build_detector
+from models.detector import FINE_LATERAL, Detector, DetectorSpec, GarmentDetector, Start, Target, build_detector
 from models.detector_quality import measure_detector, quality_record
 from models.errors import DatasetError
 from models.metrics import DetectionQuality
@@ -22,7 +22,7 @@ from models.training import ProgressCallback, RunConfig, num_workers, worker_ran
 from models.training_run import TrainingRun
 from models.types import LabelledPhoto
 from models.views import View, load_photos
-from models.weights import save_weights
+from models.weights import load_weights, save_weights
 
 RESULT_FILE = "detector.json"
 WEIGHTS_FILE = "detector.safetensors"
@@ -40,7 +40,7 @@ class DetectorTraining(RunConfig):
         rate: peak learning rate of SGD with Nesterov's momentum, for a batch of 8; scaled with the batch.
         body_ratio: rate of the backbone's body as a multiple of the rest's. From nothing 5: normalised kernels moved by
             0.03 to 0.1 % of their norm a step at the heads' rate, and classes were hardly learnt in 13,000 views.
-        light: how far brightness and contrast move; the hue never does.
+        light: how far brightness and contrast move, and a third of that the colour of the light.
         max_val_photos: measured along the way and at the end.
     """
 
@@ -149,7 +149,12 @@ class _Run(TrainingRun[list[View]]):
         return self._config.batch
 
     def _build(self) -> GarmentDetector:
-        return build_detector(self._config.spec, self._config.start)
+        start = self._config.start
+        if not isinstance(start, Path):
+            return build_detector(self._config.spec, start)
+        model = build_detector(self._config.spec)
+        load_weights(model, start, may_lack=FINE_LATERAL)
+        return model
 
     def _body_of(self, model: GarmentDetector) -> Iterable[nn.Parameter]:
         return cast(nn.Module, model.backbone.body).parameters()

@@ -1,6 +1,6 @@
 """Photos as the detector trains on them: kept in memory, seen each time through another window.
 
-A view moves the boxes with the pixels. It mirrors, zooms, shifts and shakes the light; it never touches the hue.
+A view moves the boxes with the pixels. It mirrors, zooms, shifts and shakes the light and its colour.
 """
 
 from collections.abc import Callable, Sequence
@@ -179,11 +179,14 @@ def mirrored(pixels: NDArray[np.uint8], boxes: Boxes) -> tuple[NDArray[np.uint8]
 
 
 def shaken_light(pixels: NDArray[np.uint8], share: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Change contrast and brightness of all channels alike by up to a share."""
-    contrast, brightness = 1 + rng.uniform(-share, share), 255 * rng.uniform(-share, share) / 2
-    levels = (np.arange(256) - 128) * contrast + 128 + brightness
+    """Change contrast and brightness by up to a share, of all channels alike, and of each a third of that on its own.
+
+    Lamps have a colour, and no category does.
+    """
+    contrasts, brightness = (rng.uniform(-share, share) + rng.uniform(-share, share, 3) / 3 for _ in range(2))
+    levels = (np.arange(256)[:, None] - 128) * (1 + contrasts) + 128 + 255 * brightness / 2
     table: NDArray[np.uint8] = np.clip(levels, 0, 255).astype(np.uint8)
-    return table[pixels]
+    return np.stack([table[:, channel][pixels[..., channel]] for channel in range(3)], axis=-1)
 
 
 def random_window(image_hw: tuple[int, int], boxes: Boxes, rng: np.random.Generator) -> Window:

@@ -39,8 +39,13 @@ def save_weights(module: nn.Module, path: Path, metadata: Mapping[str, str] | No
     partial.replace(path)
 
 
-def load_weights(module: nn.Module, path: Path) -> None:
+def load_weights(module: nn.Module, path: Path, may_lack: str | None = None) -> None:
     """Fill a module from a file of `save_weights`; the file is mapped and each weight converted once.
+
+    Args:
+        module: filled in place.
+        path: the file.
+        may_lack: weights whose names begin so are left as they are where the file has none of them.
 
     Raises:
         BundleError: if the file is unreadable, or does not fit the module exactly.
@@ -49,6 +54,8 @@ def load_weights(module: nn.Module, path: Path) -> None:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             names = set(file.keys())
+            if may_lack is not None and not any(name.startswith(may_lack) for name in names):
+                wanted = {name: tensor for name, tensor in wanted.items() if not name.startswith(may_lack)}
             if names != set(wanted):
                 odd = sorted(names ^ set(wanted))
                 raise BundleError(f"{path.name} does not fit the model: {len(odd)} weights differ", f"{odd[:5]}")

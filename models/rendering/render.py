@@ -28,7 +28,7 @@ _SHAPES, _SHAPE_SHARES = ((4, 3), (1, 1), (3, 4)), (0.70, 0.15, 0.15)
 
 
 def render_photo(
-    seed: int, ontology: Ontology, index: int = 0, long_side_px: int = 512
+    seed: int, ontology: Ontology, index: int = 0, long_side_px: int = 512, open_share: float = 0.0
 ) -> tuple[NDArray[np.uint8], tuple[LabelledGarment, ...]]:
     """Draw one photo with its labels.
 
@@ -37,6 +37,7 @@ def render_photo(
         ontology: categories, attributes and values it lacks are not drawn or not labelled.
         index: which photo of the set.
         long_side_px: the longer side.
+        open_share: of the figures, that wear open outerwear over a top or dress besides those that do by chance.
 
     Returns:
         (H, W, 3) uint8 sRGB, and the visible garments with boxes in its pixels.
@@ -51,7 +52,7 @@ def render_photo(
     is_worn = bool(rng.random() < 0.5)
     is_empty = bool(rng.random() < 0.04)
     canvas = draw_background(rng, _image_hw(rng, long_side_px), 0.8 if is_worn else None)
-    scene = Scene(canvas, _embedded(), known, rng)
+    scene = Scene(canvas, _embedded(), known, rng, open_share)
     scatter_props(scene, int(rng.choice([0, 1, 2, 3, 5], p=[0.4, 0.2, 0.2, 0.12, 0.08])))
     if is_empty:
         arrange_nothing(scene)
@@ -116,6 +117,7 @@ def render_dataset(
     workers: int = 1,
     progress: Progress | None = None,
     long_side_px: int = 512,
+    open_share: float = 0.0,
 ) -> None:
     """Render a set in the dataset form; the same seed gives the same photos whatever the number of workers.
 
@@ -127,16 +129,19 @@ def render_dataset(
         workers: processes; 1 renders in this one.
         progress: called after each photo.
         long_side_px: longer side of every photo.
+        open_share: as of `render_photo`, in [0, 1].
 
     Raises:
-        DatasetError: if count or workers is below one, or the ontology has nothing to draw.
+        DatasetError: if count or workers is below one, open_share is no share, or the ontology has nothing to draw.
     """
     if count < 1 or workers < 1:
         raise DatasetError(f"a set needs at least one photo and one worker, got {count} and {workers}")
+    if not 0 <= open_share <= 1:
+        raise DatasetError(f"the share of open outerwear needs to be in [0, 1], got {open_share}")
     ontology = ontology or load_ontology()
     (out_dir / "images").mkdir(parents=True, exist_ok=True)
-    write_one = partial(_write_photo, out_dir, seed, ontology, long_side_px)
-    facts = {"source": "rendered", "seed": seed, "long_side_px": long_side_px}
+    write_one = partial(_write_photo, out_dir, seed, ontology, long_side_px, open_share)
+    facts = {"source": "rendered", "seed": seed, "long_side_px": long_side_px, "open_share": open_share}
     write_dataset(out_dir, _render_all(write_one, count, workers, progress), ontology, facts)
 
 
@@ -160,9 +165,9 @@ def _render_all(
 
 
 def _write_photo(
-    out_dir: Path, seed: int, ontology: Ontology, long_side_px: int, index: int
+    out_dir: Path, seed: int, ontology: Ontology, long_side_px: int, open_share: float, index: int
 ) -> tuple[LabelledPhoto, tuple[int, int]]:
-    image, garments = render_photo(seed, ontology, index, long_side_px)
+    image, garments = render_photo(seed, ontology, index, long_side_px, open_share)
     path = out_dir / "images" / f"{index:06d}.jpg"
     Image.fromarray(image).save(path, quality=_JPEG_QUALITY)
     return LabelledPhoto(path, garments), (image.shape[0], image.shape[1])

@@ -20,12 +20,17 @@ _LAID_SHARES = {"top": 0.17, "outerwear": 0.24, "dress": 0.22, "trousers": 0.20,
 
 @dataclass
 class Scene:
-    """A photo in the making with its garments, and how many pixels each had when it was painted."""
+    """A photo in the making with its garments, and how many pixels each had when it was painted.
+
+    `open_share` is the share of figures that certainly wear open outerwear over something: in the street many do, and
+    of evenly drawn looks one in fifteen.
+    """
 
     canvas: Canvas
     ontology: Ontology  # the embedded one
     known: tuple[str, ...]  # categories that may be drawn
     rng: np.random.Generator
+    open_share: float = 0.0
     garments: list[Garment] = field(default_factory=list)
     area_px: dict[int, int] = field(default_factory=dict)
 
@@ -77,10 +82,11 @@ def arrange_figure(scene: Scene) -> None:
     """An outfit on a figure."""
     rng = scene.rng
     figure = sample_figure(rng)
-    main = pick(_WORN_SHARES, scene.known, rng)
+    is_open = bool(scene.open_share) and "outerwear" in scene.known and rng.random() < scene.open_share
+    main = "outerwear" if is_open else pick(_WORN_SHARES, scene.known, rng)
     placement = _frame(scene, main)
     wearing = Wearing(True, figure.arms)
-    under, lower, outer = _dress_up(scene, main, wearing, placement)
+    under, lower, outer = _dress_up(scene, main, wearing, placement, {"closure": "open"} if is_open else {})
     canvas = scene.canvas
     is_vest = outer is not None and outer.look.get("sleeve_length") == "sleeveless"
     for garment in (outer, under):
@@ -107,7 +113,7 @@ def arrange_figure(scene: Scene) -> None:
 
 
 def _dress_up(
-    scene: Scene, main: str, wearing: Wearing, placement: Placement
+    scene: Scene, main: str, wearing: Wearing, placement: Placement, fixed_outer: dict[str, str]
 ) -> tuple[Garment | None, Garment | None, Garment | None]:
     """Choose the outfit around the main garment: (top or dress, trousers or skirt, outerwear)."""
     rng, known = scene.rng, scene.known
@@ -118,7 +124,7 @@ def _dress_up(
             outer = scene.make("outerwear", wearing, placement, closure="open")
         return under, None, outer
     if main == "outerwear":
-        outer = scene.make("outerwear", wearing, placement)
+        outer = scene.make("outerwear", wearing, placement, **fixed_outer)
         if outer.look["closure"] == "open" and "dress" in known and rng.random() < 0.35:
             return scene.make("dress", wearing, placement), None, outer
     legs = [name for name in ("trousers", "skirt") if name in known]

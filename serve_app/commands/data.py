@@ -18,6 +18,10 @@ def render(
     count: Annotated[int, typer.Option(min=1, help="Photos.")] = 1000,
     seed: Annotated[int, typer.Option(help="The same seed draws the same photos.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = 1,
+    open_share: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Of the figures, that wear open outerwear over a top or dress."),
+    ] = 0.0,
 ) -> None:
     """Draw catalogue-like photos with boxes and labels: the data set that everybody has."""
     from models.rendering.render import render_dataset
@@ -25,7 +29,12 @@ def render(
     with progress_bar("photos") as bar:
         task = bar.add_task("rendering", total=count)
         render_dataset(
-            directory, count, seed, workers=workers, progress=lambda done, _: bar.update(task, completed=done)
+            directory,
+            count,
+            seed,
+            workers=workers,
+            progress=lambda done, _: bar.update(task, completed=done),
+            open_share=open_share,
         )
     out.print(f"{count} photos in {directory}")
 

@@ -53,9 +53,9 @@ def detector(
     data: DataOption,
     val: ValOption = None,
     to: OutOption = Path("runs/detector"),
-    backbone: Annotated[str, typer.Option(help="mobilenet_v3_large_320_fpn or resnet50_fpn_v2.")] = (
-        "mobilenet_v3_large_320_fpn"
-    ),
+    backbone: Annotated[
+        str, typer.Option(help="mobilenet_v3_large_320_fpn, the same and _stride16, or resnet50_fpn_v2.")
+    ] = ("mobilenet_v3_large_320_fpn"),
     weights: Annotated[str, typer.Option(help="coco, backbone (ImageNet), none, or a file of weights.")] = "coco",
     size: Annotated[int, typer.Option(help="Long side of the photo in pixels; a multiple of 32.")] = 320,
     sizes: SizesOption = "",

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -7,19 +8,25 @@ import torch
 from torch import nn
 from torchvision.models.detection.image_list import ImageList
 
-from models.detector import Detector, DetectorSpec, GarmentDetector, Target, build_detector
+from models.detector import FINE_LATERAL, FINE_MAP, Detector, DetectorSpec, GarmentDetector, Target, build_detector
 from models.errors import BundleError
 from models.ontology import load_ontology
-from models.weights import save_weights
+from models.weights import load_weights, save_weights
 
 ONTOLOGY = load_ontology()
 SPEC = DetectorSpec("mobilenet_v3_large_320_fpn", 96, 16, 5)
+FINE_SPEC = DetectorSpec("mobilenet_v3_large_320_fpn_stride16", 96, 16, 5)
+
+
+@pytest.fixture(scope="module", params=[SPEC, FINE_SPEC], ids=lambda spec: spec.backbone)
+def spec(request: pytest.FixtureRequest) -> DetectorSpec:
+    return cast(DetectorSpec, request.param)
 
 
 @pytest.fixture(scope="module")
-def module() -> GarmentDetector:
+def module(spec: DetectorSpec) -> GarmentDetector:
     torch.manual_seed(0)
-    return build_detector(SPEC)
+    return build_detector(spec)
 
 
 def target(*rows: tuple[float, float, float, float]) -> Target:
@@ -62,7 +69,8 @@ def test_all_photos_at_once_are_answered_as_torchvision_answers_one_by_one(
     images = torch.randn(3, 3, 96, 64)
     with torch.inference_mode():
         features = module.eval().backbone(images)
-        proposals, _ = module.rpn(ImageList(images, [(96, 64)] * 3), features)
+        coarse = {name: level for name, level in features.items() if name != FINE_MAP}
+        proposals, _ = module.rpn(ImageList(images, [(96, 64)] * 3), coarse)
         expected, _ = module.roi_heads(features, proposals, [(96, 64)] * 3)
         answers = module(images)
     assert sum(len(each["scores"]) for each in expected) > 3
@@ -135,12 +143,12 @@ def test_detections(rows: list[tuple[list[float], int, float]], categories: list
     assert [each.category for each in found] == categories
 
 
-def test_weights_come_back_from_their_file(module: GarmentDetector, tmp_path: Path) -> None:
+def test_weights_come_back_from_their_file(module: GarmentDetector, spec: DetectorSpec, tmp_path: Path) -> None:
     path = tmp_path / "detector.safetensors"
     save_weights(module, path)
-    again = build_detector(SPEC, path)
+    again = build_detector(spec, path)
     canvases = [np.random.default_rng(0).integers(0, 255, (96, 96, 3), dtype=np.uint8)]
-    found, expected = (Detector(each, SPEC, ONTOLOGY, "cpu").detect(canvases, 0.05)[0] for each in (again, module))
+    found, expected = (Detector(each, spec, ONTOLOGY, "cpu").detect(canvases, 0.05)[0] for each in (again, module))
     assert [each.category for each in found] == [each.category for each in expected]
     assert [each.score for each in found] == pytest.approx([each.score for each in expected], abs=0.01)
 
@@ -150,6 +158,23 @@ def test_weights_of_another_spec_are_refused(module: GarmentDetector, tmp_path: 
     save_weights(module, path)
     with pytest.raises(BundleError, match="does not fit"):
         build_detector(DetectorSpec("mobilenet_v3_large_320_fpn", 96, 24, 5), path)
+
+
+def test_a_finer_map_answers_at_first_as_the_pyramid_did_without_it(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    coarse, fine = build_detector(SPEC).eval(), build_detector(FINE_SPEC).eval()
+    path = tmp_path / "detector.safetensors"
+    save_weights(coarse, path)
+    load_weights(coarse, path)
+    load_weights(fine, path, may_lack=FINE_LATERAL)
+    images = torch.randn(2, 3, 96, 64)
+    with torch.inference_mode():
+        for answer, expected in zip(fine(images), coarse(images), strict=True):
+            assert len(expected["scores"]) > 0
+            for name in ("boxes", "labels", "scores"):
+                torch.testing.assert_close(answer[name], expected[name], rtol=1e-4, atol=1e-4)
+    with pytest.raises(BundleError, match="does not fit"):
+        build_detector(FINE_SPEC, path)
 
 
 def test_another_ontology_is_refused(module: GarmentDetector) -> None:

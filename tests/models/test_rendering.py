@@ -51,6 +51,16 @@ def test_photo_is_a_function_of_seed_and_index() -> None:
     assert not np.array_equal(render_photo(7, ONTOLOGY, 4)[0][:64, :64], first[0][:64, :64])
 
 
+def test_figures_in_open_outerwear_over_something() -> None:
+    shown = [render_photo(3, ONTOLOGY, index, 192, open_share=1.0)[1] for index in range(24)]
+    open_over = sum(
+        any(garment.attributes.get("closure") == ("open",) for garment in garments)
+        and {"top", "dress"} & {garment.category for garment in garments} != set()
+        for garments in shown
+    )
+    assert open_over >= 8  # half of the photos show figures
+
+
 def test_labels_fit_picture_and_ontology() -> None:
     empty, kinds = 0, Counter[str]()
     for index in range(40):

@@ -13,6 +13,7 @@ from models.ontology import load_ontology
 from models.train_detector import DetectorTraining, train_detector
 from models.training import TrainingProgress
 from models.types import LabelledGarment, LabelledPhoto
+from models.weights import save_weights
 
 ONTOLOGY = load_ontology()
 SPEC = DetectorSpec("mobilenet_v3_large_320_fpn", 64, 16, 5)
@@ -59,6 +60,15 @@ def test_loss_falls_on_four_photos(photos: list[LabelledPhoto], tmp_path: Path) 
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == [*map(str, range(1, 11)), "10"]
     assert rows[-1]["val_ap50"]
+
+
+def test_a_finer_map_is_learnt_from_weights_that_lack_it(photos: list[LabelledPhoto], tmp_path: Path) -> None:
+    save_weights(build_detector(SPEC), tmp_path / "coarse.safetensors")
+    spec = replace(SPEC, backbone="mobilenet_v3_large_320_fpn_stride16")
+    config = replace(CONFIG, spec=spec, weights=str(tmp_path / "coarse.safetensors"))
+    result = train_detector(config, photos, [], ONTOLOGY, tmp_path / "out")
+    trained = build_detector(spec, result.with_name("detector.safetensors"))
+    assert trained.backbone.lateral.weight.abs().sum() > 0
 
 
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
