@@ -77,6 +77,7 @@ _HEADROOM_CPUS = 1.0
 _START_LIMIT_S = 900.0
 _POLL_S = 0.2
 _RAY_TRIES = 3
+_SHUTDOWN_LIMIT_S = 15.0  # three times what it needs
 
 
 class StartError(ServiceError):
@@ -362,15 +363,21 @@ def _reasons(status: Any) -> str:
 
 
 def _shut_down() -> None:
-    """Stop Serve, then Ray; harmless where nothing runs."""
+    """Stop Serve, then Ray; harmless where nothing runs, and bounded where Ray has ended already."""
     ray = sys.modules.get("ray")
     if ray is None or not ray.is_initialized():
         return
     from ray import serve
 
+    def stop_serve() -> None:
+        with suppress(Exception):  # Ray ends below in any case, and its processes with it
+            serve.shutdown()  # type: ignore[no-untyped-call]
+
     logging.getLogger("ray").setLevel(logging.CRITICAL)
-    with suppress(Exception):  # Ray ends below in any case, and its processes with it
-        serve.shutdown()  # type: ignore[no-untyped-call]
+    # Who signals the whole process group (systemd, timeout) ends Ray's node first, and Serve waits for it without end.
+    stopping = threading.Thread(target=stop_serve, daemon=True)
+    stopping.start()
+    stopping.join(_SHUTDOWN_LIMIT_S)
     ray.shutdown()
 
 

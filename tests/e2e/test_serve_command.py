@@ -48,7 +48,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with tempfile.TemporaryDirectory(prefix="tagger-", dir="/tmp", ignore_cleanup_errors=True) as temp_dir:
         options = ["--port", str(port), "--api-keys", keys, "--tls-cert", certificate, "--tls-key", private_key]
         process = subprocess.Popen(
-            [*_COMMAND, "serve", *options], env=_environment(RAY_TMPDIR=temp_dir), stderr=subprocess.PIPE, text=True
+            [*_COMMAND, "serve", *options],
+            env=_environment(RAY_TMPDIR=temp_dir),
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         assert process.stderr is not None
         said = ""
@@ -120,6 +124,6 @@ def test_the_tag_command_reaches_it(served: Served, tmp_path: Path) -> None:
     assert tagged.returncode == 0 and '"bundle"' in tagged.stdout, tagged.stderr
 
 
-def test_it_ends_well_when_asked_to(served: Served) -> None:
-    served.process.send_signal(signal.SIGTERM)
+def test_it_ends_well_when_its_whole_process_group_is_asked_to(served: Served) -> None:
+    os.killpg(served.process.pid, signal.SIGTERM)  # as systemd does; Ray's node ends before the command
     assert served.process.wait(timeout=120) == 0
