@@ -60,14 +60,15 @@ def convert(
             ratio = np.float32(mapping.options.get("height_ratio", 1))
             image_hw = (image.shape[0], image.shape[1])
             garments = []
-            for garment in photo.garments:
-                box = _box(garment, image, mapping.options.get("box", "foreground"), ratio)
+            boxes = [_box(each, image, mapping.options.get("box", "foreground"), ratio) for each in photo.garments]
+            for at, (garment, box) in enumerate(zip(photo.garments, boxes, strict=True)):
                 if box is None:
                     left_out.append(f"{photo.file}: the box {garment.box} of {garment.category} lies outside the photo")
                 else:
                     attributes = dict(garment.attributes)
                     if mapping.options.get("colours") == "pixels" and COLOUR_ATTRIBUTE not in attributes:
-                        attributes |= _plain_colour(image, box, ontology.categories[garment.category])
+                        others = [other for other in boxes[:at] + boxes[at + 1 :] if other is not None]
+                        attributes |= _plain_colour(image, box, others, ontology.categories[garment.category])
                     garments.append(LabelledGarment(garment.category, box, attributes))
             yield LabelledPhoto(target, tuple(garments), _inside(photo.region, image_hw, ratio)), image_hw
             if on_photo:
@@ -95,11 +96,13 @@ def _box(garment: SourceGarment, image: NDArray[np.uint8], where: str, ratio: np
     return foreground_box(image) if where == "foreground" else (0.0, 0.0, float(width), float(height))
 
 
-def _plain_colour(image: NDArray[np.uint8], box: Box, category: Category) -> dict[str, tuple[str, ...]]:
+def _plain_colour(
+    image: NDArray[np.uint8], box: Box, others: Sequence[Box], category: Category
+) -> dict[str, tuple[str, ...]]:
     """The measured colour of a garment of one colour; nothing for grey, which is how white in the shade measures."""
     if COLOUR_ATTRIBUTE not in category.attributes:
         return {}
-    colours = garment_colours(image, box, category.attributes[COLOUR_ATTRIBUTE].values)
+    colours = garment_colours(image, box, category.attributes[COLOUR_ATTRIBUTE].values, others)
     is_plain = bool(colours) and colours[0].share >= _PLAIN_SHARE and colours[0].name != "grey"
     return {COLOUR_ATTRIBUTE: (colours[0].name,)} if is_plain else {}
 

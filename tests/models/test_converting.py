@@ -76,6 +76,18 @@ def test_of_two_colours_neither_is_taken_for_the_garments(tmp_path: Path) -> Non
     assert not read.garments[0].attributes
 
 
+def test_another_garments_colour_in_the_box_does_not_count_as_much(tmp_path: Path) -> None:
+    image = np.full((120, 100, 3), 230, dtype=np.uint8)
+    image[24:108, 30:80] = (30, 60, 200)
+    image[66:108, 30:80] = (200, 30, 30)
+    Image.fromarray(image).save(tmp_path / "outfit.png")
+    garments = (SourceGarment("top", (30, 24, 80, 108)), SourceGarment("skirt", (30, 66, 80, 108)))
+    photo = SourcePhoto("outfit.png", tmp_path / "outfit.png", garments)
+    convert([photo], mapping(colours="pixels"), tmp_path / "set", ONTOLOGY, {})
+    (read,) = read_dataset(tmp_path / "set", ONTOLOGY)
+    assert [garment.attributes for garment in read.garments] == [{"colour": ("blue",)}, {"colour": ("red",)}]
+
+
 def test_boxes_end_at_the_photo_and_what_cannot_be_used_is_told(tmp_path: Path, shirt: Path) -> None:
     (tmp_path / "torn.png").write_bytes(shirt.read_bytes()[:80])
     garments = (SourceGarment("top", (-5, 2, 25, 400)), SourceGarment("skirt", (100, 2, 130, 40)))
