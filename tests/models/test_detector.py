@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torchvision.models.detection.image_list import ImageList
 
+from models import stages
 from models.detector import FINE_LATERAL, FINE_MAP, Detector, DetectorSpec, GarmentDetector, Target, build_detector
 from models.errors import BundleError
 from models.ontology import load_ontology
@@ -66,6 +67,7 @@ def test_all_photos_at_once_are_answered_as_torchvision_answers_one_by_one(
     # At random weights objectness is near 1/2 and every category near 1/6: some are above these thresholds, some below.
     monkeypatch.setattr(module.rpn, "score_thresh", 0.5)
     monkeypatch.setattr(module.roi_heads, "score_thresh", 0.17)
+    monkeypatch.setattr(stages, "voted_boxes", lambda boxes, scores, offsets, best: boxes[best])  # of our own
     images = torch.randn(3, 3, 96, 64)
     with torch.inference_mode():
         features = module.eval().backbone(images)
@@ -77,6 +79,18 @@ def test_all_photos_at_once_are_answered_as_torchvision_answers_one_by_one(
     for answer, each in zip(answers, expected, strict=True):
         for name in ("boxes", "labels", "scores"):
             torch.testing.assert_close(answer[name], each[name])
+
+
+def test_boxes_that_show_the_same_are_averaged_by_their_scores() -> None:
+    boxes = torch.tensor([[0.0, 0, 100, 100], [0, 0, 94, 100], [0, 0, 50, 100], [0, 0, 94, 100]])
+    scores = torch.tensor([0.6, 0.3, 0.9, 0.9])
+    offsets = torch.tensor([0.0, 0, 0, 500])  # the last shows another thing
+    voted = stages.voted_boxes(boxes, scores, offsets, torch.tensor([3, 2, 0]))
+    expected = [[0, 0, 94, 100], [0, 0, 50, 100], [0, 0, (0.6 * 100 + 0.3 * 94) / 0.9, 100]]
+    torch.testing.assert_close(voted, torch.tensor(expected))
+    sliver = torch.tensor([[1.0, 1.0, 1.0, 50.0]])
+    torch.testing.assert_close(stages.voted_boxes(sliver, scores[:1], offsets[:1], torch.tensor([0])), sliver)
+    assert stages.voted_boxes(boxes[:0], scores[:0], offsets[:0], torch.tensor([], dtype=torch.int64)).shape == (0, 4)
 
 
 def test_a_photo_that_shows_nothing_at_all(module: GarmentDetector, monkeypatch: pytest.MonkeyPatch) -> None:
