@@ -5,7 +5,7 @@ proposals. `plain` is float32 eager with our counts: what the fast path has to a
 """
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN, fasterrcnn_mobilenet_v3_large_320_fpn
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
-from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import MultiScaleRoIAlign
 
 from models.boxes import box_iou
 from models.bundle import Bundle
 from models.classifier import CategoryHeads, Classifier, InceptionTrunk
 from models.crops import read_photo
-from models.detector import FINE_MAP, Detector, FineBackbone, build_detector
+from models.detector import FINE_MAP, Detector, FineBackbone, build_detector, fine_anchors
 from models.evaluate import measure
 from models.images import detector_canvas, letterbox
 from models.ontology import Category
@@ -67,7 +66,7 @@ class StockDetector(PlainDetector):
         if isinstance(self.network.backbone, FineBackbone):
             stock.backbone = FineBackbone(stock.backbone)
             roi.box_roi_pool = MultiScaleRoIAlign([FINE_MAP], 7, 2)
-            stock.rpn.forward = partial(_proposals_of_coarse_maps, stock.rpn.forward)
+            stock.rpn.anchor_generator = fine_anchors()
         stock.load_state_dict(self.network.state_dict())
         self.stock = stock.eval()
 
@@ -76,12 +75,6 @@ class StockDetector(PlainDetector):
         with torch.no_grad():
             answers: list[dict[str, Tensor]] = self.stock(images)
         return answers
-
-
-def _proposals_of_coarse_maps(
-    propose: Callable[..., Any], images: ImageList, features: Mapping[str, Tensor], targets: Any = None
-) -> Any:
-    return propose(images, {name: level for name, level in features.items() if name != FINE_MAP}, targets)
 
 
 class PlainClassifier(Classifier):

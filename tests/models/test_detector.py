@@ -12,6 +12,7 @@ from models import stages
 from models.detector import FINE_LATERAL, FINE_MAP, Detector, DetectorSpec, GarmentDetector, Target, build_detector
 from models.errors import BundleError
 from models.ontology import load_ontology
+from models.stages import classify_regions
 from models.weights import load_weights, save_weights
 
 ONTOLOGY = load_ontology()
@@ -71,8 +72,7 @@ def test_all_photos_at_once_are_answered_as_torchvision_answers_one_by_one(
     images = torch.randn(3, 3, 96, 64)
     with torch.inference_mode():
         features = module.eval().backbone(images)
-        coarse = {name: level for name, level in features.items() if name != FINE_MAP}
-        proposals, _ = module.rpn(ImageList(images, [(96, 64)] * 3), coarse)
+        proposals, _ = module.rpn(ImageList(images, [(96, 64)] * 3), features)
         expected, _ = module.roi_heads(features, proposals, [(96, 64)] * 3)
         answers = module(images)
     assert sum(len(each["scores"]) for each in expected) > 3
@@ -174,19 +174,23 @@ def test_weights_of_another_spec_are_refused(module: GarmentDetector, tmp_path: 
         build_detector(DetectorSpec("mobilenet_v3_large_320_fpn", 96, 24, 5), path)
 
 
-def test_a_finer_map_answers_at_first_as_the_pyramid_did_without_it(tmp_path: Path) -> None:
+def test_regions_of_a_finer_map_are_at_first_those_of_the_pyramid_without_it(tmp_path: Path) -> None:
     torch.manual_seed(1)
     coarse, fine = build_detector(SPEC).eval(), build_detector(FINE_SPEC).eval()
     path = tmp_path / "detector.safetensors"
     save_weights(coarse, path)
     load_weights(coarse, path)
     load_weights(fine, path, may_lack=FINE_LATERAL)
-    images = torch.randn(2, 3, 96, 64)
+    images = torch.randn(1, 3, 96, 64)
+    proposals = [torch.tensor([[3.0, 5.0, 40.0, 90.0], [10.0, 0.0, 64.0, 96.0]])]
     with torch.inference_mode():
-        for answer, expected in zip(fine(images), coarse(images), strict=True):
-            assert len(expected["scores"]) > 0
-            for name in ("boxes", "labels", "scores"):
-                torch.testing.assert_close(answer[name], expected[name], rtol=1e-4, atol=1e-4)
+        answer, expected = (
+            classify_regions(each.roi_heads, each.backbone(images), proposals, (96, 64))[0] for each in (fine, coarse)
+        )
+        assert fine.backbone(images)[FINE_MAP].shape[-2:] == (6, 4)
+    assert len(expected["scores"]) > 0
+    for name in ("boxes", "labels", "scores"):
+        torch.testing.assert_close(answer[name], expected[name], rtol=1e-4, atol=1e-4)
     with pytest.raises(BundleError, match="does not fit"):
         build_detector(FINE_SPEC, path)
 
