@@ -128,7 +128,8 @@ def voted_boxes(boxes: Tensor, scores: Tensor, offsets_px: Tensor, best: Tensor)
     apart = boxes + offsets_px[:, None]
     weights = (box_iou(apart[best], apart) >= _SAME_THING_IOU) * scores
     weights[torch.arange(len(best), device=best.device), best] = scores[best]
-    return weights @ boxes / weights.sum(1, keepdim=True)
+    means: Tensor = weights @ boxes / weights.sum(1, keepdim=True)
+    return means
 
 
 def _per_image(indices: Tensor, images: Tensor, num_images: int, max_count: int) -> list[Tensor]:
