@@ -22,8 +22,8 @@ _LAID_SHARES = {"top": 0.17, "outerwear": 0.24, "dress": 0.22, "trousers": 0.20,
 class Scene:
     """A photo in the making with its garments, and how many pixels each had when it was painted.
 
-    `open_share` is the share of figures that certainly wear open outerwear over something: in the street many do, and
-    of evenly drawn looks one in fifteen.
+    `open_share` is the share of figures that certainly wear open outerwear over something: in the street many do, of
+    evenly drawn looks few.
     """
 
     canvas: Canvas

@@ -22,7 +22,7 @@ from models.boxes import box_iou
 from models.bundle import Bundle
 from models.classifier import CategoryHeads, Classifier, InceptionTrunk
 from models.crops import read_photo
-from models.detector import FINE_MAP, Detector, FineBackbone, build_detector, fine_anchors
+from models.detector import FINE_MAP, Detector, FineBackbone, add_fine_map, build_detector
 from models.evaluate import measure
 from models.images import detector_canvas, letterbox
 from models.ontology import Category
@@ -64,9 +64,8 @@ class StockDetector(PlainDetector):
         roi.box_head = TwoMLPHead(stock.backbone.out_channels * 49, spec.box_head_dim)
         roi.box_predictor = FastRCNNPredictor(spec.box_head_dim, spec.num_categories + 1)
         if isinstance(self.network.backbone, FineBackbone):
-            stock.backbone = FineBackbone(stock.backbone)
+            add_fine_map(stock)
             roi.box_roi_pool = MultiScaleRoIAlign([FINE_MAP], 7, 2)
-            stock.rpn.anchor_generator = fine_anchors()
         stock.load_state_dict(self.network.state_dict())
         self.stock = stock.eval()
 

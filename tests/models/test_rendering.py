@@ -175,3 +175,9 @@ def test_workers_do_not_change_a_set(tmp_path: Path) -> None:
 def test_empty_work_is_refused(tmp_path: Path, count: int, workers: int) -> None:
     with pytest.raises(DatasetError, match="at least one"):
         render_dataset(tmp_path, count, 1, workers=workers)
+
+
+@pytest.mark.parametrize("open_share", [-0.1, 1.1])
+def test_what_is_no_share_is_refused(tmp_path: Path, open_share: float) -> None:
+    with pytest.raises(DatasetError, match=r"in \[0, 1\]"):
+        render_dataset(tmp_path, 1, 1, open_share=open_share)
