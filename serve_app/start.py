@@ -77,7 +77,7 @@ _HEADROOM_CPUS = 1.0
 _START_LIMIT_S = 900.0
 _POLL_S = 0.2
 _RAY_TRIES = 3
-_SHUTDOWN_LIMIT_S = 15.0  # three times what it needs
+_SHUTDOWN_LIMIT_S = 15.0  # an instance that is whole has ended, Ray too, after 8
 
 
 class StartError(ServiceError):
