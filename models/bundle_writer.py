@@ -2,9 +2,10 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from models import bundle_files
 from models.errors import BundleError
@@ -15,7 +16,13 @@ if TYPE_CHECKING:
 
 
 def write_bundle(
-    out_dir: Path, *, name: str, version: str, detector: Path, classifiers: Path, training: Mapping[str, Any]
+    out_dir: Path,
+    *,
+    name: str,
+    version: str,
+    detectors: Sequence[Path],
+    classifiers: Path,
+    training: Mapping[str, Any],
 ) -> Path:
     """Put trained parts together; the bundle's ontology is the one that both were trained with.
 
@@ -23,43 +30,58 @@ def write_bundle(
         out_dir: made if needed; a bundle that is there already is replaced.
         name: of the bundle.
         version: of the bundle.
-        detector: detector.json of a training run.
-        classifiers: classifiers.json of a training run.
+        detectors: detector.json of a training run, or the folder of another bundle; of several, the mean of their
+            weights is taken, so they have to have begun with the same ones.
+        classifiers: classifiers.json of a training run, or the folder of another bundle.
         training: what is recorded besides both runs' own records, such as the command lines and the data sets.
 
     Returns:
         `out_dir`; open it with `load_bundle`.
 
     Raises:
-        BundleError: if a result is missing, or the two were trained with different ontologies.
+        BundleError: if a result is missing, they were trained with different ontologies, or the detectors are of
+            different networks.
     """
-    found, answered = _read_result(detector), _read_result(classifiers)
-    if found["ontology"] != answered["ontology"]:
+    found, answered = [_Part.read(path, "detector") for path in detectors], _Part.read(classifiers, "classifiers")
+    if any(each.ontology != answered.ontology for each in found):
         raise BundleError("detector and classifiers were trained with different ontologies; train both with one")
-    sources = {found["weights"]: detector.parent / found["weights"]}
-    for parts in answered["weights"].values():
-        sources |= {parts[key]: classifiers.parent / parts[key] for key in ("trunk", "heads")}
+    if any(each.spec != found[0].spec for each in found):
+        raise BundleError("the detectors are of different networks; average runs of one")
+    weights = found[0].weights
+    sources = {weights: found[0].dir / weights}
+    for parts in answered.weights.values():
+        sources |= {parts[key]: answered.dir / parts[key] for key in ("trunk", "heads")}
     out_dir.mkdir(parents=True, exist_ok=True)
-    for file_name, source in sources.items():
+    for source in (*sources.values(), *(each.dir / each.weights for each in found)):
         if not source.is_file():
             raise BundleError(f"{source.name} is missing beside the training's result; train again", str(source))
+    if len(found) > 1:
+        from models.weights import save_mean
+
+        save_mean([each.dir / each.weights for each in found], out_dir / weights)
+        sources[weights] = out_dir / weights
+    for file_name, source in sources.items():
         if source.resolve() != (out_dir / file_name).resolve():
             shutil.copyfile(source, out_dir / file_name)
     manifest = {
         "format": bundle_files.FORMAT,
         "name": name,
         "version": version,
-        "ontology": found["ontology"],
+        "ontology": answered.ontology,
         "files": {file_name: bundle_files.file_facts(out_dir / file_name) for file_name in sorted(sources)},
-        "detector": {"weights": found["weights"], "spec": found["spec"]},
+        "detector": {"weights": weights, "spec": found[0].spec},
         "classifiers": {
-            "weights": answered["weights"],
-            "spec": answered["spec"],
+            "weights": answered.weights,
+            "spec": answered.spec,
             "temperatures": {},
             "thresholds": {},
         },
         "quality": {},
-        "training": {**training, "detector": found["training"], "classifiers": answered["training"]},
+        "training": {
+            **training,
+            "detector": found[0].training if len(found) == 1 else {"mean_of": [each.training for each in found]},
+            "classifiers": answered.training,
+        },
     }
     bundle_files.write_manifest(out_dir, bundle_files.parse_manifest(json.dumps(manifest)))
     return out_dir
@@ -115,11 +137,36 @@ def write_random_bundle(out_dir: Path, ontology: Ontology, seed: int = 0, size_p
     crops = ClassifierSpec(size_px, 0.05).to_dict()
     classifiers.write_text(json.dumps({**common, "spec": crops, "weights": weights}))
     write_bundle(
-        out_dir, name="random", version=str(seed), detector=detector, classifiers=classifiers, training={"seed": seed}
+        out_dir,
+        name="random",
+        version=str(seed),
+        detectors=[detector],
+        classifiers=classifiers,
+        training={"seed": seed},
     )
     detector.unlink()
     classifiers.unlink()
     return out_dir
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One stage's result, from its training or from a bundle."""
+
+    dir: Path
+    ontology: Any
+    spec: Any
+    weights: Any
+    training: Any
+
+    @classmethod
+    def read(cls, path: Path, stage: Literal["detector", "classifiers"]) -> Self:
+        if path.is_dir():
+            manifest = bundle_files.parse_manifest(bundle_files.read_manifest_text(path))
+            part, training = manifest[stage], manifest["training"].get(stage, {})
+            return cls(path, manifest["ontology"], part["spec"], part["weights"], training)
+        result = _read_result(path)
+        return cls(path.parent, result["ontology"], result["spec"], result["weights"], result["training"])
 
 
 def _read_result(path: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Weights on disk: safetensors, matrices and kernels in half precision, vectors in float32."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import safetensors
@@ -32,11 +32,34 @@ def save_weights(module: nn.Module, path: Path, metadata: Mapping[str, str] | No
         if not bool(torch.isfinite(stored).all()):
             raise BundleError(f"{name} is not finite in half precision; train again with a lower rate")
         state[name] = stored.clone()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    safetensors.torch.save_file(state, partial, metadata=dict(metadata or {}))
-    partial.chmod(0o644)  # safetensors makes it readable by its owner alone
-    partial.replace(path)
+    _save(state, path, metadata)
+
+
+def save_mean(paths: Sequence[Path], path: Path) -> None:
+    """Write the mean of files of `save_weights`.
+
+    Runs that began with the same weights end in one basin, and the mean lies nearer its middle than any of them
+    (Wortsman et al. 2022, "Model soups"). Of runs that did not, it knows nothing.
+
+    Args:
+        paths: at least one; all with the same tensors.
+        path: replaced as a whole.
+
+    Raises:
+        BundleError: if a file is unreadable, or they do not fit each other.
+    """
+    try:
+        states = [safetensors.torch.load_file(each) for each in paths]
+    except (OSError, safetensors.SafetensorError) as exc:
+        raise BundleError("weights to be averaged cannot be read; train again", str(exc)) from exc
+    shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
+    if any(each != shapes[0] for each in shapes):
+        raise BundleError("weights to be averaged differ in shape; average runs of one network")
+    means = {
+        name: torch.stack([state[name].double() for state in states]).mean(0).to(tensor.dtype).contiguous()
+        for name, tensor in states[0].items()
+    }
+    _save(means, path)
 
 
 def load_weights(module: nn.Module, path: Path, may_lack: str | None = None) -> None:
@@ -67,3 +90,11 @@ def load_weights(module: nn.Module, path: Path, may_lack: str | None = None) -> 
                 target.copy_(tensor)
     except (OSError, safetensors.SafetensorError) as exc:
         raise BundleError(f"{path.name} cannot be read; fetch the bundle again", str(exc)) from exc
+
+
+def _save(state: dict[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    safetensors.torch.save_file(state, partial, metadata=dict(metadata or {}))
+    partial.chmod(0o644)  # safetensors makes it readable by its owner alone
+    partial.replace(path)

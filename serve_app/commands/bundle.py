@@ -18,8 +18,14 @@ BundleArgument = Annotated[str, typer.Argument(help="Path or fsspec URL of the b
 @app.command()
 def build(
     directory: Annotated[Path, typer.Argument(help="Where the bundle is written.")],
-    detector: Annotated[Path, typer.Option(help="detector.json of a training run.")],
-    classifiers: Annotated[Path, typer.Option(help="classifiers.json of a training run.")],
+    detector: Annotated[
+        list[Path],
+        typer.Option(
+            help="detector.json of a training run, or another bundle; given again, the mean of the weights of runs "
+            "that began with the same ones."
+        ),
+    ],
+    classifiers: Annotated[Path, typer.Option(help="classifiers.json of a training run, or another bundle.")],
     name: Annotated[str, typer.Option(help="Name of the bundle.")],
     version: Annotated[str, typer.Option(help="Version of the bundle.")],
     recipe: Annotated[
@@ -30,7 +36,7 @@ def build(
     from models.bundle_writer import write_bundle
 
     training = json.loads(recipe.read_text(encoding="utf-8")) if recipe else {}
-    write_bundle(directory, name=name, version=version, detector=detector, classifiers=classifiers, training=training)
+    write_bundle(directory, name=name, version=version, detectors=detector, classifiers=classifiers, training=training)
     verify(str(directory.absolute()))  # "demo" alone is the shipped one
 
 

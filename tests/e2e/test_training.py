@@ -63,7 +63,7 @@ def test_two_workers_train_both_models_into_a_bundle(
         assert np.mean(losses[half:]) < np.mean(losses[:half])
     bundle = write_bundle(
         tmp_path / "bundle", name="tiny", version="1", training={},
-        detector=results["detector"], classifiers=results["classifiers"],
+        detectors=[results["detector"]], classifiers=results["classifiers"],
     )  # fmt: skip
     assert load_bundle(bundle).training["detector"]["workers"] == 2
 

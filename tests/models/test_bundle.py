@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from models.bundle import load_bundle
 from models.bundle_files import file_facts
@@ -56,7 +56,7 @@ def bundle_dir(tmp_path: Path) -> Path:
         tmp_path / "bundle",
         name="tiny",
         version="1.2.0",
-        detector=detector,
+        detectors=[detector],
         classifiers=classifiers,
         training={"command": "train"},
     )
@@ -205,7 +205,36 @@ def test_parts_of_different_ontologies_are_not_put_together(tmp_path: Path) -> N
     detector, _ = write_results(tmp_path / "one")
     _, classifiers = write_results(tmp_path / "two", other)
     with pytest.raises(BundleError, match="different ontologies"):
-        write_bundle(tmp_path / "b", name="x", version="1", detector=detector, classifiers=classifiers, training={})
+        write_bundle(tmp_path / "b", name="x", version="1", detectors=[detector], classifiers=classifiers, training={})
+
+
+def test_of_several_detectors_the_mean_is_taken_and_a_bundle_gives_its_parts(bundle_dir: Path, tmp_path: Path) -> None:
+    detector, _ = write_results(tmp_path / "two")
+    name = "head.cls_score.weight"
+    save_file({name: np.full((3, 4), 3, np.float16)}, tmp_path / "two" / "detector.safetensors")
+    mean = write_bundle(  # into the place of one of them
+        bundle_dir, name="mean", version="2", detectors=[detector, bundle_dir], classifiers=bundle_dir, training={}
+    )
+    np.testing.assert_array_equal(load_file(mean / "detector.safetensors")[name], np.full((3, 4), 1.5, np.float16))
+    bundle = load_bundle(mean)
+    assert bundle.training["detector"] == {"mean_of": [{"steps": 3}, {"steps": 3}]}
+    assert (bundle.ontology, bundle.crop_size_px) == (ONTOLOGY, 75)
+
+
+def test_detectors_of_different_networks_are_not_averaged(bundle_dir: Path, tmp_path: Path) -> None:
+    detector, classifiers = write_results(tmp_path / "two")
+    result = json.loads(detector.read_text())
+    result["spec"]["box_head_dim"] = 8
+    detector.write_text(json.dumps(result))
+    with pytest.raises(BundleError, match="different networks"):
+        write_bundle(
+            tmp_path / "b",
+            name="x",
+            version="1",
+            detectors=[bundle_dir, detector],
+            classifiers=classifiers,
+            training={},
+        )
 
 
 def test_a_url_is_fetched_once_and_checked(bundle_dir: Path, tmp_path: Path) -> None:

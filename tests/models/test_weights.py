@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from models.errors import BundleError
-from models.weights import load_weights, save_weights
+from models.weights import load_weights, save_mean, save_weights
 
 
 def network() -> nn.Sequential:
@@ -43,6 +43,29 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path, other: nn.Module) -
     save_weights(network(), tmp_path / "a.safetensors")
     with pytest.raises(BundleError, match="does not fit"):
         load_weights(other, tmp_path / "a.safetensors")
+
+
+def test_the_mean_lies_between_and_keeps_what_is_stored_how(tmp_path: Path) -> None:
+    low, high = network(), network()
+    for each, value in ((low, 1.0), (high, 2.0)):
+        nn.init.constant_(each[0].weight, value)
+        nn.init.constant_(each[1].running_var, value)
+    paths = [tmp_path / "low.safetensors", tmp_path / "high.safetensors"]
+    save_weights(low, paths[0])
+    save_weights(high, paths[1])
+    save_mean(paths, tmp_path / "mean.safetensors")
+    mean = safetensors.torch.load_file(tmp_path / "mean.safetensors")
+    assert {
+        name: (tensor.dtype, set(tensor.flatten().tolist())) for name, tensor in mean.items() if tensor.ndim > 1
+    } == {"0.weight": (torch.float16, {1.5})}
+    assert mean["1.running_var"].tolist() == [1.5, 1.5]
+
+
+def test_weights_of_other_shapes_have_no_mean(tmp_path: Path) -> None:
+    save_weights(network(), tmp_path / "a.safetensors")
+    save_weights(nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3)), tmp_path / "b.safetensors")
+    with pytest.raises(BundleError, match="differ in shape"):
+        save_mean([tmp_path / "a.safetensors", tmp_path / "b.safetensors"], tmp_path / "mean.safetensors")
 
 
 def test_a_broken_file_is_refused(tmp_path: Path) -> None:
