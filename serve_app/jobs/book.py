@@ -226,7 +226,7 @@ class JobBook:
         plan = read_plan(folder)
         if plan is None:
             raise TaggingError("the plan of the job is gone from where jobs are kept")
-        done = sum((counts_of(folder, part) for part in sorted(parts_done(folder))), Counts())
+        done = _counts_so_far(folder)
         with self._lock:
             self._change(job.id, counts=done)
         begin = time.monotonic()
@@ -243,10 +243,19 @@ class JobBook:
         finally:
             if hasattr(parts, "close"):
                 parts.close()
+        # Counted anew: a service that is being replaced may have ended a part while this one began.
+        done = _counts_so_far(folder)
         with self._lock:
-            return not self._is_stopping and self._get(job.id).status == "running"
+            if self._is_stopping or self._get(job.id).status != "running":
+                return False
+            self._change(job.id, counts=done)
+            return True
 
     def _end(self, job_id: str, status: str, message: str | None) -> None:
         with self._lock:
             if self._get(job_id).status == "running":
                 self._change(job_id, status=status, message=message, rate=None)
+
+
+def _counts_so_far(folder: Folder) -> Counts:
+    return sum((counts_of(folder, part) for part in sorted(parts_done(folder))), Counts())

@@ -39,19 +39,25 @@ class Engine:
         self.done: list[int] = []
         self.errors: list[Exception] = []
         self.bundles: list[str] = []
+        self.of_another: list[int] = []  # parts that a service before this one still ends
 
     def __call__(self, folder: Folder, plan: Plan, bundle_uri: str) -> Iterator[int]:
         self.bundles.append(bundle_uri)
         if self.errors:
             raise self.errors.pop()
+        for part in self.of_another:
+            self._write(folder, plan, part)
         for part in sorted(set(range(plan.num_parts)) - parts_done(folder)):
             self.allowed.acquire()
-            photos = photos_of(folder, part)
-            outcomes = [TaggingError("no"), *[ANSWER] * (len(photos) - 1)]
-            content = write_rows(plan.options.rows, 0, photos, outcomes)
-            folder.write(part_name(part), lambda file, content=content: file.write(content))  # type: ignore[misc]
+            self._write(folder, plan, part)
             self.done.append(part)
             yield part
+
+    def _write(self, folder: Folder, plan: Plan, part: int) -> None:
+        photos = photos_of(folder, part)
+        outcomes = [TaggingError("no"), *[ANSWER] * (len(photos) - 1)]
+        content = write_rows(plan.options.rows, 0, photos, outcomes)
+        folder.write(part_name(part), lambda file: file.write(content))
 
 
 @pytest.fixture
@@ -123,6 +129,16 @@ def test_a_restart_goes_on_with_what_is_missing_and_the_bundle_it_began_with(
     assert (ended.status, ended.counts.photos) == ("succeeded", 10)
     assert set(engine.done) == {0, 1, 2} and set(engine.bundles) == {"/bundles/fake@1.0.0"}
     assert open_book(is_started=False).get(job.id) == replace(ended, rate=None), "the end of it is kept too"
+
+
+def test_a_part_that_the_service_before_ended_is_counted(open_book: Callable[..., JobBook], engine: Engine) -> None:
+    engine.of_another = [1]
+    book = open_book()
+    job = book.submit(PHOTOS, JobSpec(), None)
+    for _ in range(2):
+        engine.allowed.release()
+    ended = _wait(book, job, lambda job: job.status in ENDED)
+    assert (engine.done, ended.counts.photos) == ([0, 2], 10)
 
 
 def test_the_same_key_is_the_same_job_and_another_request_with_it_is_refused(open_book: Callable[..., JobBook]) -> None:
