@@ -14,7 +14,9 @@ from models.errors import BundleError
 from models.ontology import Ontology
 
 if TYPE_CHECKING:
-    from models.classifier import Classifier, InceptionTrunk
+    from torch import nn
+
+    from models.classifier import Classifier
     from models.detector import Detector, DetectorSpec
 
 _PIN = "#sha256="
@@ -126,7 +128,7 @@ class Bundle:
         from models.classifier import CategoryHeads, Classifier
         from models.weights import load_weights
 
-        trunks: dict[str, InceptionTrunk] = {}
+        trunks: dict[str, nn.Module] = {}
         classifiers: dict[str, Classifier] = {}
         for name in categories or self.ontology.category_names:
             if name not in self.ontology.categories:
@@ -142,7 +144,7 @@ class Bundle:
             classifiers[name] = Classifier(category, trunks[parts["trunk"]], heads, device, temperatures)
         return classifiers
 
-    def _load_trunk(self, file_name: str, device: str) -> "InceptionTrunk":
+    def _load_trunk(self, file_name: str, device: str) -> "nn.Module":
         from models.classifier import InceptionTrunk, quickened
         from models.weights import load_weights
 

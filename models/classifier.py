@@ -18,6 +18,7 @@ from models.errors import BundleError
 from models.ontology import Attribute, Category
 from models.packed import can_pack, fold_normalisation, pack_convolutions
 from models.preprocess import inference_dtype, normalise
+from models.recorded import Recorded
 from models.types import AttributeScore, AttributeScores
 
 POOLED_LAYERS = {"Mixed_5d": 288, "Mixed_6e": 768, "Mixed_7c": 2048}
@@ -203,7 +204,10 @@ class Classifier:
             pixels = torch.from_numpy(np.ascontiguousarray(crops)).to(self._device)
             images = normalise(pixels).to(self._dtype)  # (N, 3, S, S)
             features = self._trunk(images).float()  # (N, FEATURES)
-            return {name: logits.cpu().numpy() for name, logits in self._heads(features).items()}
+            logits = self._heads(features)
+            together = torch.cat(list(logits.values()), 1).cpu()  # one copy, since each waits for the device
+            parts = torch.split(together, [own.shape[1] for own in logits.values()], 1)
+            return {name: part.numpy() for name, part in zip(logits, parts, strict=True)}
 
 
 def _sorted_scores(attribute: Attribute, scores: NDArray[np.float32]) -> tuple[AttributeScore, ...]:
@@ -211,9 +215,9 @@ def _sorted_scores(attribute: Attribute, scores: NDArray[np.float32]) -> tuple[A
     return tuple(AttributeScore(attribute.values[label], min(1.0, float(scores[label]))) for label in order)
 
 
-def quickened(trunk: InceptionTrunk, device: str | torch.device) -> InceptionTrunk:
-    """Fold a trunk and, on a CPU, pack its layers, in place; then it only answers."""
+def quickened(trunk: InceptionTrunk, device: str | torch.device) -> nn.Module:
+    """Fold a trunk and, on a CPU, pack its layers, in place; then it only answers. On a GPU it is recorded."""
     fold_normalisation(trunk)
     if can_pack(torch.device(device)):
         pack_convolutions(trunk, inference_dtype(torch.device(device)))
-    return trunk
+    return Recorded(trunk) if torch.device(device).type == "cuda" else trunk

@@ -33,6 +33,7 @@ from models.errors import BundleError, ModelError
 from models.ontology import Ontology
 from models.packed import KeptAnchors, PackedRegionHead, can_pack, fold_normalisation, pack_convolutions
 from models.preprocess import inference_dtype, normalise
+from models.recorded import Recorded
 from models.roi_align import DenseRoiAlign
 from models.stages import classify_regions, propose_regions
 from models.types import Detection
@@ -294,6 +295,8 @@ class Detector:
         self._is_packed = can_pack(self._device) and isinstance(self._module, GarmentDetector)
         if self._is_packed:
             _pack(self._module, self._dtype)
+        elif self._device.type == "cuda":
+            self._module.backbone = Recorded(self._module.backbone)
 
     def detect(self, canvases: Sequence[NDArray[np.uint8]], min_score: float) -> list[list[Detection]]:
         """Find the garments of several photos; those of one canvas shape run as one batch.
@@ -317,10 +320,12 @@ class Detector:
 
     def _run(self, batch: NDArray[np.uint8]) -> list[dict[str, Tensor]]:
         is_mixed = self._dtype != torch.float32 and not self._is_packed  # packed layers cast by themselves
-        with torch.inference_mode(), torch.autocast(self._device.type, self._dtype, enabled=is_mixed):
+        # Without the cache, whose casts of weights end with the pass, a recording makes its own.
+        half = torch.autocast(self._device.type, self._dtype, enabled=is_mixed, cache_enabled=False)
+        with torch.inference_mode(), half:
             images = normalise(torch.from_numpy(batch).to(self._device))
             answers: list[dict[str, Tensor]] = self._module(images.to(self._dtype) if self._is_packed else images)
-        return answers
+        return [{name: values.cpu() for name, values in answer.items()} for answer in answers]
 
     def _detections(self, answer: dict[str, Tensor], min_score: float) -> list[Detection]:
         # Two categories for one and the same region: the better one is meant. A jacket over a top overlaps less.
