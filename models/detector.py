@@ -64,7 +64,7 @@ _FEW_LARGE_THINGS = {
     "rpn_batch_size_per_image": 128,
     "box_batch_size_per_image": 32,
     "box_detections_per_img": 20,
-    "box_nms_thresh": 0.5,
+    "box_nms_thresh": 0.6,
     "box_score_thresh": 0.05,
 }
 
