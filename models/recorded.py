@@ -16,6 +16,30 @@ _WARM_PASSES = 3  # cuDNN chooses its algorithms, and libraries allocate what a 
 _log = logging.getLogger(__name__)
 
 
+def record_graph(network: nn.Module, example: Tensor) -> Replay:
+    """Record a network as a CUDA graph.
+
+    Raises:
+        RuntimeError: if it does something on the way that cannot be recorded, as waiting for a result.
+    """
+    stream = torch.cuda.Stream(example.device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(example.device))
+    with torch.cuda.stream(stream):
+        for _ in range(_WARM_PASSES):
+            network(example)
+    torch.cuda.current_stream(example.device).wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads copy to the GPU meanwhile
+        output: Output = network(example)
+
+    def replay(images: Tensor) -> Output:
+        example[: len(images)].copy_(images)
+        graph.replay()
+        return output
+
+    return replay
+
+
 class Recorded(nn.Module):
     """Stands in for a network at inference; each size of input is recorded when it first comes.
 
@@ -27,10 +51,10 @@ class Recorded(nn.Module):
         record: makes a recording for inputs like its example, or raises RuntimeError.
     """
 
-    def __init__(self, network: nn.Module, record: Callable[[nn.Module, Tensor], Replay] | None = None) -> None:
+    def __init__(self, network: nn.Module, record: Callable[[nn.Module, Tensor], Replay] = record_graph) -> None:
         super().__init__()
         self.network = network
-        self._record = record or record_graph
+        self._record = record
         self._replays: dict[tuple[int, ...], Replay] = {}
         self._lock = threading.Lock()
 
@@ -55,27 +79,3 @@ class Recorded(nn.Module):
             if isinstance(output, Tensor):
                 return output[:count].clone()
             return {name: rows[:count].clone() for name, rows in output.items()}
-
-
-def record_graph(network: nn.Module, example: Tensor) -> Replay:
-    """Record a network as a CUDA graph.
-
-    Raises:
-        RuntimeError: if it does something on the way that cannot be recorded, as waiting for a result.
-    """
-    stream = torch.cuda.Stream(example.device)  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream(example.device))
-    with torch.cuda.stream(stream):
-        for _ in range(_WARM_PASSES):
-            network(example)
-    torch.cuda.current_stream(example.device).wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads copy to the GPU meanwhile
-        output: Output = network(example)
-
-    def replay(images: Tensor) -> Output:
-        example[: len(images)].copy_(images)
-        graph.replay()
-        return output
-
-    return replay

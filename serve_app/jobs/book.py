@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
@@ -226,13 +226,15 @@ class JobBook:
         plan = read_plan(folder)
         if plan is None:
             raise TaggingError("the plan of the job is gone from where jobs are kept")
-        done = _counts_so_far(folder)
+        counted = parts_done(folder)
+        done = _counts_of(folder, counted)
         with self._lock:
             self._change(job.id, counts=done)
         begin = time.monotonic()
         parts = self._run_plan(folder, plan, job.bundle_uri)
         try:
             for part in parts:
+                counted.add(part)
                 new = counts_of(folder, part)
                 with self._lock:
                     if self._is_stopping or self._get(job.id).status != "running":
@@ -243,12 +245,12 @@ class JobBook:
         finally:
             if hasattr(parts, "close"):
                 parts.close()
-        # Counted anew: a service that is being replaced may have ended a part while this one began.
-        done = _counts_so_far(folder)
+        # A service that is being replaced may have ended a part while this one began.
+        missed = _counts_of(folder, parts_done(folder) - counted)
         with self._lock:
             if self._is_stopping or self._get(job.id).status != "running":
                 return False
-            self._change(job.id, counts=done)
+            self._change(job.id, counts=self._get(job.id).counts + missed)
             return True
 
     def _end(self, job_id: str, status: str, message: str | None) -> None:
@@ -257,5 +259,5 @@ class JobBook:
                 self._change(job_id, status=status, message=message, rate=None)
 
 
-def _counts_so_far(folder: Folder) -> Counts:
-    return sum((counts_of(folder, part) for part in sorted(parts_done(folder))), Counts())
+def _counts_of(folder: Folder, parts: Iterable[int]) -> Counts:
+    return sum((counts_of(folder, part) for part in sorted(parts)), Counts())
