@@ -10,9 +10,13 @@ a part of a photo was labelled, "region" is its box.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from models.errors import DatasetError
 from models.ontology import Category, Ontology
@@ -39,6 +43,28 @@ def read_dataset(directory: Path, ontology: Ontology) -> list[LabelledPhoto]:
             raise photo
         photos.append(photo)
     return photos
+
+
+def repeat_rare(photos: Sequence[LabelledPhoto], common_share: float, seed: int = 0) -> list[LabelledPhoto]:
+    """List photos of rare categories several times: repeat factor sampling of LVIS (Gupta et al. 2019).
+
+    A category that a share f of the photos shows is repeated max(1, sqrt(common_share / f)) times on average; a photo
+    goes by the rarest it shows.
+
+    Args:
+        photos: one set.
+        common_share: categories that at least this share of the photos show are not repeated; 0 repeats none.
+        seed: decides which photos are taken once more for what is left of a factor.
+    """
+    rng = np.random.default_rng(seed)
+    shown = [{garment.category for garment in photo.garments} for photo in photos]
+    counts = Counter(category for categories in shown for category in categories)
+    repeated: list[LabelledPhoto] = []
+    for photo, categories in zip(photos, shown, strict=True):
+        rarest = min((counts[category] for category in categories), default=len(photos)) / len(photos)
+        factor = max(1.0, math.sqrt(common_share / rarest))
+        repeated += [photo] * int(factor + rng.random())
+    return repeated
 
 
 def each_photo(directory: Path, ontology: Ontology) -> Iterator[LabelledPhoto | DatasetError]:

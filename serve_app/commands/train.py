@@ -63,6 +63,9 @@ def detector(
     batch: Annotated[int, typer.Option(min=1, help="Photos per step.")] = 8,
     rate: Annotated[float, typer.Option(help="Peak learning rate for a batch of 8.")] = 0.02,
     body_ratio: Annotated[float, typer.Option(help="The backbone's rate as a multiple of it; 5 from nothing.")] = 1.0,
+    common_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Categories on a smaller share of a set's photos are repeated; 0: none.")
+    ] = 0.0,
     minutes: MinutesOption = None,
     epochs: EpochsOption = None,
     seed: SeedOption = 0,
@@ -77,6 +80,7 @@ def detector(
     """Train the Faster R-CNN that finds garments and their categories."""
     import torch
 
+    from models.datasets import repeat_rare
     from models.detector import DetectorSpec
     from models.ontology import load_ontology
     from models.train_detector import DetectorTraining, train_detector
@@ -106,7 +110,8 @@ def detector(
         seed=seed,
         device=device,
     )
-    train = partial(train_detector, config, _photos(data), _photos(val or []), ontology, to)
+    photos = [photo for each in data for photo in repeat_rare(_photos([each]), common_share, seed)]
+    train = partial(train_detector, config, photos, _photos(val or []), ontology, to)
     _run("detector", train, to, workers, threads, device, ray_address)
 
 

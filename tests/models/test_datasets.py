@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from models.datasets import read_dataset, read_facts, write_dataset
+from models.datasets import read_dataset, read_facts, repeat_rare, write_dataset
 from models.errors import DatasetError
 from models.ontology import load_ontology
 from models.types import LabelledGarment, LabelledPhoto
@@ -42,6 +42,29 @@ def test_written_set_is_read_back(tmp_path: Path) -> None:
     assert read_dataset(tmp_path / "set", ONTOLOGY) == [photo, empty]
     facts = read_facts(tmp_path / "set")
     assert (facts["count"], facts["source"], facts["ontology"]) == (2, "shop", ONTOLOGY.to_dict())
+
+
+def photo_of(number: int, *categories: str) -> LabelledPhoto:
+    return LabelledPhoto(Path(f"{number}.jpg"), tuple(LabelledGarment(each, (0, 0, 1, 1)) for each in categories))
+
+
+@pytest.mark.parametrize(
+    ("common_share", "expected"),
+    [pytest.param(0.64, 4, id="sqrt_of_64_over_4"), pytest.param(0.04, 1, id="common"), pytest.param(0.0, 1, id="off")],
+)
+def test_photos_are_repeated_by_the_rarest_category_they_show(common_share: float, expected: int) -> None:
+    rare = [photo_of(0, "dress", "top"), photo_of(1, "dress")]
+    photos = rare + [photo_of(number, "top") for number in range(2, 46)] + [photo_of(number) for number in range(46, 50)]
+    repeated = repeat_rare(photos, common_share)
+    assert [repeated.count(photo) for photo in photos] == [expected] * 2 + [1] * 48
+
+
+def test_what_is_left_of_a_factor_is_drawn_the_same_way_again() -> None:
+    photos = [photo_of(number, "dress") for number in range(100)] + [photo_of(number) for number in range(100, 400)]
+    repeated = repeat_rare(photos, 0.5625, seed=3)  # factor 1.5
+    assert {repeated.count(photo) for photo in photos[:100]} == {1, 2}
+    assert 130 < sum(repeated.count(photo) for photo in photos[:100]) < 170
+    assert repeated == repeat_rare(photos, 0.5625, seed=3)
 
 
 def test_photo_outside_the_set_is_refused(tmp_path: Path) -> None:
