@@ -7,7 +7,6 @@ from torch import Tensor
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_CPU_FLAGS_BF16 = ("avx512_bf16", "amx_bf16")
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -31,18 +30,18 @@ def normalise(images: Tensor) -> Tensor:
 
 
 def inference_dtype(device: torch.device) -> torch.dtype:
-    """The number format to compute in: bfloat16 where the hardware computes in it, else float32.
+    """The number format to compute in: bfloat16 where the hardware is faster in it, else float32.
 
-    A processor without native bfloat16 emulates it at about half the speed of float32. Whoever wants exact answers says
-    so to torch in the thread that loads the model: `torch.set_autocast_dtype(device, torch.float32)`.
+    Whoever wants exact answers says so to torch in the thread that loads the model:
+    `torch.set_autocast_dtype(device, torch.float32)`.
     """
     if device.type in ("cuda", "cpu") and torch.get_autocast_dtype(device.type) == torch.float32:
         return torch.float32
     if device.type == "cuda":
-        has_bf16 = torch.cuda.get_device_capability(device) >= (8, 0)
+        is_faster = torch.cuda.get_device_capability(device) >= (8, 0)
     else:
-        has_bf16 = device.type == "cpu" and _cpu_has_bf16(Path("/proc/cpuinfo"))
-    return torch.bfloat16 if has_bf16 else torch.float32
+        is_faster = device.type == "cpu" and _cpu_is_faster_in_bf16(Path("/proc/cpuinfo"))
+    return torch.bfloat16 if is_faster else torch.float32
 
 
 def half_precision(device: torch.device) -> torch.autocast:
@@ -51,10 +50,17 @@ def half_precision(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
-def _cpu_has_bf16(cpuinfo: Path) -> bool:
+def _cpu_is_faster_in_bf16(cpuinfo: Path) -> bool:
+    """Whether bfloat16 pays: without any it is emulated at half the speed of float32.
+
+    AMX pays everywhere. AVX-512's products of bfloat16 come at twice the rate of float32's on AMD's cores, on Intel's
+    at the same rate: there a crop takes 1.4 to 1.6 times as long, for the conversions.
+    """
     try:
-        with cpuinfo.open(encoding="utf-8") as lines:
-            flags = next((line for line in lines if line.startswith("flags")), "")
+        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
     except OSError:  # no Linux
         return False
-    return any(flag in _CPU_FLAGS_BF16 for flag in flags.split())
+    # Every core repeats its facts; the first is enough.
+    facts = {key.strip(): value.split() for key, _, value in (line.partition(":") for line in reversed(lines))}
+    flags = facts.get("flags", [])
+    return "amx_bf16" in flags or ("avx512_bf16" in flags and facts.get("vendor_id") == ["AuthenticAMD"])

@@ -24,7 +24,7 @@ class TaggerArgs(BaseModel):
     bundle: str = Field(DEMO_BUNDLE, min_length=1, description="Path or fsspec URL of the bundle; 'demo': the shipped.")
     device: Literal["cpu", "cuda"] = Field("cpu", description="Where the models compute.")
     precision: Literal["fast", "exact"] = Field(
-        "fast", description="'fast': bfloat16 where the hardware computes in it; 'exact': float32 throughout."
+        "fast", description="'fast': bfloat16 where the hardware is faster in it; 'exact': float32 throughout."
     )
     num_threads: int = Field(1, ge=1, description="Torch threads of each model replica; all busy ones share the cores.")
     num_decode_threads: int = Field(2, ge=1, description="Threads of a router replica that decode and crop.")

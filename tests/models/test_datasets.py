@@ -54,7 +54,9 @@ def photo_of(number: int, *categories: str) -> LabelledPhoto:
 )
 def test_photos_are_repeated_by_the_rarest_category_they_show(common_share: float, expected: int) -> None:
     rare = [photo_of(0, "dress", "top"), photo_of(1, "dress")]
-    photos = rare + [photo_of(number, "top") for number in range(2, 46)] + [photo_of(number) for number in range(46, 50)]
+    photos = (
+        rare + [photo_of(number, "top") for number in range(2, 46)] + [photo_of(number) for number in range(46, 50)]
+    )
     repeated = repeat_rare(photos, common_share)
     assert [repeated.count(photo) for photo in photos] == [expected] * 2 + [1] * 48
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.preprocess import IMAGENET_MEAN, IMAGENET_STD, _cpu_has_bf16, inference_dtype, normalise
+from models.preprocess import IMAGENET_MEAN, IMAGENET_STD, _cpu_is_faster_in_bf16, inference_dtype, normalise
 
 
 def test_normalised_pixels() -> None:
@@ -35,21 +35,26 @@ def test_other_inputs_are_refused(images: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "has_bf16"),
+    ("vendor", "flags", "is_faster"),
     [
-        pytest.param("flags\t\t: fpu avx2 avx512f avx512_bf16 fma", True, id="avx512_bf16"),
-        pytest.param("flags\t\t: fpu amx_bf16", True, id="amx"),
-        pytest.param("flags\t\t: fpu avx2 avx512f avx512_vnni", False, id="neither"),
-        pytest.param("", False, id="no_flags"),
+        pytest.param("AuthenticAMD", "fpu avx2 avx512f avx512_bf16 fma", True, id="amd"),
+        pytest.param("GenuineIntel", "fpu avx2 avx512f avx512_bf16 fma", False, id="intel_without_amx"),
+        pytest.param("GenuineIntel", "fpu avx512_bf16 amx_bf16", True, id="amx"),
+        pytest.param("AuthenticAMD", "fpu avx2 avx512f avx512_vnni", False, id="neither"),
+        pytest.param("", "", False, id="nothing_said"),
     ],
 )
-def test_bf16_only_where_the_processor_has_it(tmp_path: Path, flags: str, has_bf16: bool) -> None:
+def test_bf16_only_where_the_processor_is_faster_in_it(
+    tmp_path: Path, vendor: str, flags: str, is_faster: bool
+) -> None:
     cpuinfo = tmp_path / "cpuinfo"
-    cpuinfo.write_text(f"processor\t: 0\n{flags}\n")
-    assert _cpu_has_bf16(cpuinfo) is has_bf16
+    cpuinfo.write_text(
+        "\n\n".join(f"processor\t: {core}\nvendor_id\t: {vendor}\nflags\t\t: {flags}\nbugs\t\t:" for core in (0, 1))
+    )
+    assert _cpu_is_faster_in_bf16(cpuinfo) is is_faster
 
 
 def test_without_cpuinfo_float32(tmp_path: Path) -> None:
-    assert not _cpu_has_bf16(tmp_path / "absent")
+    assert not _cpu_is_faster_in_bf16(tmp_path / "absent")
     assert inference_dtype(torch.device("cpu")) in (torch.float32, torch.bfloat16)
     assert inference_dtype(torch.device("meta")) == torch.float32
