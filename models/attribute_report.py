@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bundle import Bundle
-from models.calibration import DEFAULT_THRESHOLD
+from models.bundle import DEFAULT_THRESHOLD, Bundle
 from models.crops import encode_labels
 from models.metrics import AttributeQuality, calibration_error, several_choice_quality
 from models.ontology import Attribute

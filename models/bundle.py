@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from models.classifier import Classifier
     from models.detector import Detector, DetectorSpec
 
+DEFAULT_THRESHOLD = 0.5
+"""What counts from which score where nothing was fitted."""
+
 _PIN = "#sha256="
 
 
@@ -57,6 +60,11 @@ class Bundle:
     def detector_long_side_px(self) -> int:
         """Long side of the canvas that the detector takes."""
         return int(self.manifest["detector"]["spec"]["long_side_px"])
+
+    @property
+    def min_score(self) -> float:
+        """Score from which a detection counts unless somebody says otherwise."""
+        return float(self.manifest["detector"].get("min_score", DEFAULT_THRESHOLD))
 
     @property
     def crop_size_px(self) -> int:
@@ -195,7 +203,7 @@ def _local_directory(uri: str, cache_dir: Path | None) -> Path:
 def _check_numbers(bundle: Bundle) -> None:
     """Refuse preprocessing and calibration that no photo could be answered with."""
     try:
-        numbers = [bundle.detector_long_side_px, bundle.crop_size_px, bundle.crop_pad_ratio + 1]
+        numbers = [bundle.detector_long_side_px, bundle.crop_size_px, bundle.crop_pad_ratio + 1, bundle.min_score]
         for by_category in (bundle.temperatures, bundle.thresholds):
             for category, by_attribute in by_category.items():
                 known = bundle.ontology.categories[category].attributes

@@ -13,14 +13,16 @@ from typing import Any
 from models.errors import BundleError
 from models.ontology import Ontology
 
-FORMAT = 1
+FORMAT = 2
+"""Format 1 had no `min_score`; it is still read."""
+
 MANIFEST_NAME = "bundle.json"
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.safetensors")
 _MAX_MANIFEST_BYTES = 16 * 2**20
 _MAX_HEADER_BYTES = 16 * 2**20
 _KEYS = {
     "": {"format", "name", "version", "ontology", "files", "detector", "classifiers", "quality", "training"},
-    "detector": {"weights", "spec"},
+    "detector": {"weights", "spec", "min_score"},
     "classifiers": {"weights", "spec", "temperatures", "thresholds"},
 }
 _FETCH_AGAIN = "fetch or build the bundle again"
@@ -38,15 +40,17 @@ def parse_manifest(text: str) -> dict[str, Any]:
         raise BundleError(f"{MANIFEST_NAME} is no JSON; {_FETCH_AGAIN}", str(exc)) from exc
     if not isinstance(manifest, dict):
         raise BundleError(f"{MANIFEST_NAME} is no JSON object; {_FETCH_AGAIN}")
-    if manifest.get("format") != FORMAT:
+    if manifest.get("format") not in (1, FORMAT):
         raise BundleError(
-            f"the bundle has format {manifest.get('format')!r}, this program reads {FORMAT}; "
+            f"the bundle has format {manifest.get('format')!r}, this program reads 1 and {FORMAT}; "
             "install the matching version of fashion-tagger, or build the bundle again"
         )
     for section, known in _KEYS.items():
         fields = manifest[section] if section else manifest
         if not isinstance(fields, dict):
             raise BundleError(f"{section} in {MANIFEST_NAME} is no JSON object; {_FETCH_AGAIN}")
+        if manifest["format"] == 1:
+            known = known - {"min_score"}
         if odd := sorted(fields.keys() ^ known):
             what = "misses" if odd[0] in known else "has an unknown key"
             raise BundleError(f"{section or MANIFEST_NAME} {what}: {odd[0]}; {_FETCH_AGAIN}")

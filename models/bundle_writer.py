@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from models import bundle_files
+from models.bundle import DEFAULT_THRESHOLD
 from models.errors import BundleError
 from models.ontology import Ontology
 
@@ -69,7 +70,7 @@ def write_bundle(
         "version": version,
         "ontology": answered.ontology,
         "files": {file_name: bundle_files.file_facts(out_dir / file_name) for file_name in sorted(sources)},
-        "detector": {"weights": weights, "spec": found[0].spec},
+        "detector": {"weights": weights, "spec": found[0].spec, "min_score": DEFAULT_THRESHOLD},
         "classifiers": {
             "weights": answered.weights,
             "spec": answered.spec,
@@ -90,6 +91,8 @@ def write_bundle(
 def record_calibration(bundle_dir: Path, calibration: "Calibration") -> None:
     """Set temperatures and thresholds; the bundle's digest changes, since its answers do."""
     manifest = bundle_files.parse_manifest(bundle_files.read_manifest_text(bundle_dir))
+    manifest["format"] = bundle_files.FORMAT
+    manifest["detector"]["min_score"] = calibration.min_score
     manifest["classifiers"]["temperatures"] = calibration.temperatures
     manifest["classifiers"]["thresholds"] = calibration.thresholds
     bundle_files.write_manifest(bundle_dir, manifest)

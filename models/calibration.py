@@ -1,25 +1,28 @@
-"""Turns raw outputs into honest scores: a temperature per head, a threshold per several-valued attribute.
+"""Turns raw outputs into honest scores: a temperature and a threshold per head, and the score a detection needs.
 
 Temperatures by Guo et al., "On Calibration of Modern Neural Networks", arXiv 1706.04599: one number per head that
-makes its scores match how often it is right; it changes no order. Both are fitted on photos that training never saw.
+makes its scores match how often it is right; it changes no order. All are fitted on photos that training never saw.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bundle import Bundle
+from models.bundle import DEFAULT_THRESHOLD, Bundle
 from models.bundle_writer import record_calibration
-from models.crops import UNLABELLED, CropSet, Labels, cut_crops
+from models.crops import UNLABELLED, CropSet, Labels, cut_crops, read_photo
+from models.detection_report import centred_in, labelled_boxes
+from models.detector_quality import LEAST_SCORE
+from models.metrics import LabelledBoxes, matched_pairs
+from models.predictor import Tagger
 from models.types import LabelledPhoto
 
 MIN_GARMENTS = 20
-"""Labelled garments below which a head keeps temperature 1 and threshold 0.5."""
+"""Labelled garments below which a head keeps temperature 1 and threshold 0.5, and detections the score 0.5."""
 
-DEFAULT_THRESHOLD = 0.5
 TRUSTED_PRECISION = 0.8
 """How often single-choice answers at or above their confidence are right."""
 
@@ -40,16 +43,26 @@ class Calibration:
         temperatures: category -> attribute -> what its logits are divided by.
         thresholds: category -> attribute -> of several values: the score from which one counts as seen; of a single
             choice: the score from which answers are trusted.
+        min_score: the score from which a detection counts.
     """
 
     temperatures: Mapping[str, Mapping[str, float]]
     thresholds: Mapping[str, Mapping[str, float]]
+    min_score: float = DEFAULT_THRESHOLD
 
 
-def calibrate(bundle: Bundle, photos: Sequence[LabelledPhoto], device: str = "cpu") -> Calibration:
+def calibrate(
+    bundle: Bundle, photos: Sequence[LabelledPhoto], complete: Sequence[LabelledPhoto], device: str = "cpu"
+) -> Calibration:
     """Fit temperatures and thresholds on photos that training never saw, and record them in the bundle.
 
     The bundle's digest changes; open it again.
+
+    Args:
+        bundle: what is fitted.
+        photos: whose garments the heads are fitted to.
+        complete: those of them on which every garment is labelled with its box; the detector is fitted to them.
+        device: where the models run.
 
     Raises:
         DatasetError: if a photo is unreadable or a label unknown.
@@ -74,7 +87,13 @@ def calibrate(bundle: Bundle, photos: Sequence[LabelledPhoto], device: str = "cp
             else np.zeros((0, len(attribute.values)), np.float32)
             for name, attribute in category.attributes.items()
         }
-    calibration = fit_calibration(logits, garments)
+    tagger = Tagger(bundle, device)
+    found = [
+        labelled_boxes(centred_in(photo.region, tagger.detect(read_photo(photo.path), LEAST_SCORE)), bundle.ontology)
+        for photo in complete
+    ]
+    true = [labelled_boxes(photo.garments, bundle.ontology) for photo in complete]
+    calibration = replace(fit_calibration(logits, garments), min_score=fit_min_score(found, true))
     record_calibration(bundle.dir, calibration)
     return calibration
 
@@ -123,10 +142,34 @@ def fit_threshold(scores: NDArray[np.float64], true: NDArray[np.bool_]) -> float
         scores: (n, values) in [0, 1].
         true: (n, values).
     """
+    return _best_threshold(scores, true, int(true.sum()))
+
+
+def fit_min_score(found: Sequence[LabelledBoxes], true: Sequence[LabelledBoxes]) -> float:
+    """The score with the highest F1 of the detections from it on; of equals the one nearest to 0.5.
+
+    Args:
+        found: detections of each photo, with scores; right where category and IoU of 0.5 agree with a labelled box.
+        true: the labelled boxes of each photo, all of them.
+    """
+    num_true = sum(len(photo.labels) for photo in true)
+    if num_true < MIN_GARMENTS:
+        return DEFAULT_THRESHOLD
+    scores = np.concatenate([np.zeros(0) if photo.scores is None else photo.scores for photo in found])
+    is_right = np.zeros(len(scores), dtype=bool)
+    first = 0
+    for photo_found, photo_true in zip(found, true, strict=True):
+        # The best score is matched first, so what is right above a score does not depend on what lies below it.
+        is_right[[first + at for at, _ in matched_pairs(photo_found, photo_true)]] = True
+        first += len(photo_found.labels)
+    return _best_threshold(scores, is_right, num_true)
+
+
+def _best_threshold(scores: NDArray[np.float64], is_right: NDArray[np.bool_], num_true: int) -> float:
     qualities = []
     for threshold in _THRESHOLDS:
         chosen = scores >= threshold
-        qualities.append(2 * (chosen & true).sum() / max(1, chosen.sum() + true.sum()))
+        qualities.append(2 * (chosen & is_right).sum() / max(1, chosen.sum() + num_true))
     best = np.flatnonzero(np.isclose(qualities, max(qualities)))
     return round(float(min(_THRESHOLDS[best], key=lambda threshold: abs(threshold - DEFAULT_THRESHOLD))), 3)
 

@@ -5,11 +5,33 @@ from typing import Any
 
 import numpy as np
 
+from models.boxes import Boxes
 from models.metrics import DetectionQuality, LabelledBoxes, detection_quality, matched_pairs
 from models.ontology import Ontology
+from models.types import Box, Detection, LabelledGarment
 
 _ROUNDS = 40  # each costs a whole measurement, 0.1 s on 500 photos
 MISSED = "nothing"
+
+
+def centred_in(region: Box | None, detections: Sequence[Detection]) -> list[Detection]:
+    """Those that count where only a part of the photo was labelled; None: the whole was."""
+    if region is None:
+        return list(detections)
+    left, top, right, bottom = region
+    return [
+        each
+        for each in detections
+        if left <= (each.box[0] + each.box[2]) / 2 <= right and top <= (each.box[1] + each.box[3]) / 2 <= bottom
+    ]
+
+
+def labelled_boxes(garments: Sequence[Detection] | Sequence[LabelledGarment], ontology: Ontology) -> LabelledBoxes:
+    """What was found on a photo, with scores, or what is labelled on it, without."""
+    boxes: Boxes = np.array([garment.box for garment in garments], dtype=np.float32).reshape(-1, 4)
+    labels = np.array([ontology.detector_label(garment.category) for garment in garments], dtype=np.int64)
+    scores = [garment.score for garment in garments if isinstance(garment, Detection)]
+    return LabelledBoxes(boxes, labels, np.array(scores, dtype=np.float32) if len(scores) == len(garments) else None)
 
 
 def detection_entry(

@@ -9,7 +9,8 @@ from models.metrics import DetectionQuality, LabelledBoxes, detection_quality
 from models.ontology import Ontology
 from models.views import PhotoSet
 
-_LEAST_SCORE = 0.05  # average precision needs the unsure detections too
+LEAST_SCORE = 0.05
+"""Average precision, and whoever looks for the best score to ask for, need the unsure detections too."""
 
 
 def measure_detector(detector: Detector, photos: PhotoSet, ontology: Ontology, batch: int) -> DetectionQuality:
@@ -26,7 +27,7 @@ def measure_detector(detector: Detector, photos: PhotoSet, ontology: Ontology, b
     for at in range(0, len(photos), batch):
         views = [photos.plain_view(index) for index in range(at, min(len(photos), at + batch))]
         true += [LabelledBoxes(view.boxes, view.labels) for view in views]
-        for detections in detector.detect([view.canvas for view in views], _LEAST_SCORE):
+        for detections in detector.detect([view.canvas for view in views], LEAST_SCORE):
             boxes = np.array([each.box for each in detections], dtype=np.float32).reshape(-1, 4)
             labels = np.array([ontology.detector_label(each.category) for each in detections], dtype=np.int64)
             scores = np.array([each.score for each in detections], dtype=np.float32)

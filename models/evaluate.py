@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.attribute_report import Answer, attribute_report
-from models.boxes import Boxes
 from models.bundle import Bundle
 from models.colours import COLOUR_ATTRIBUTE, garment_colours
 from models.crops import read_photo
-from models.detection_report import category_confusion, detection_entry, photo_entry
+from models.detection_report import category_confusion, centred_in, detection_entry, labelled_boxes, photo_entry
+from models.detector_quality import LEAST_SCORE
 from models.metrics import LabelledBoxes, matched_pairs
 from models.ontology import Ontology
 from models.predictor import Tagger
@@ -31,7 +31,6 @@ from models.types import Box, Detection, LabelledGarment, LabelledPhoto
 from models.worst_photos import PhotoErrors, photo_errors
 
 REPORT_FORMAT = 4
-_AP_MIN_SCORE = 0.05  # average precision needs the unsure detections too
 _NUM_WORST = 12
 
 OnPhoto = Callable[[int, int], None]
@@ -60,7 +59,7 @@ def evaluate(
     split: str,
     *,
     device: str = "cpu",
-    min_score: float = 0.5,
+    min_score: float | None = None,
     complete: bool = True,
     on_photo: OnPhoto | None = None,
 ) -> dict[str, Any]:
@@ -71,7 +70,7 @@ def evaluate(
         photos: labelled, and never trained on. Detections centred outside a photo's region count neither way.
         split: names them in the report.
         device: where the models run.
-        min_score: detections below it count as not found where attributes are measured on found boxes.
+        min_score: detections below it count as not found; None: as the bundle says.
         complete: whether every garment of a photo is labelled, with its box. If not, detection is not measured, and
             a garment is looked for in the surest detection of its category.
         on_photo: called with the number of photos done and their total.
@@ -94,12 +93,14 @@ def measure(
     split: str,
     *,
     device: str = "cpu",
-    min_score: float = 0.5,
+    min_score: float | None = None,
     complete: bool = True,
     on_photo: OnPhoto | None = None,
 ) -> dict[str, Any]:
     """`evaluate` with models that are loaded already."""
     collected = _Collected(complete)
+    if min_score is None:
+        min_score = tagger.bundle.min_score
     started_s = time.perf_counter()
     for number, photo in enumerate(photos):
         _measure_photo(tagger, number, photo, min_score, collected)
@@ -182,15 +183,15 @@ def quality_summary(report: Mapping[str, Any]) -> dict[str, Any]:
 def _measure_photo(tagger: Tagger, number: int, photo: LabelledPhoto, min_score: float, collected: _Collected) -> None:
     image = read_photo(photo.path)
     ontology = tagger.bundle.ontology
-    detections = [each for each in tagger.detect(image, _AP_MIN_SCORE) if _is_centred_in(photo.region, each.box)]
-    true = _labelled_boxes(photo.garments, ontology)
-    collected.found.append(_labelled_boxes(detections, ontology))
+    detections = centred_in(photo.region, tagger.detect(image, LEAST_SCORE))
+    true = labelled_boxes(photo.garments, ontology)
+    collected.found.append(labelled_boxes(detections, ontology))
     collected.true.append(true)
     answers = tagger.classify(image, [(garment.category, garment.box) for garment in photo.garments])
     on_true = [Answer(number, garment, scores) for garment, scores in zip(photo.garments, answers, strict=True)]
     sure = [detection for detection in detections if detection.score >= min_score]
     if collected.complete:
-        pairs = matched_pairs(_labelled_boxes(sure, ontology), true)
+        pairs = matched_pairs(labelled_boxes(sure, ontology), true)
     else:
         pairs = _best_of_category(sure, photo.garments)
     answers = tagger.classify(image, [(sure[found].category, sure[found].box) for found, _ in pairs])
@@ -231,20 +232,6 @@ def _first_colours_true(
             measured = garment_colours(image, boxes[at], names, [*boxes[:at], *boxes[at + 1 :]])
             answers.append(bool(measured) and measured[0].name in true)
     return answers
-
-
-def _is_centred_in(region: Box | None, box: Box) -> bool:
-    if region is None:
-        return True
-    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    return region[0] <= x <= region[2] and region[1] <= y <= region[3]
-
-
-def _labelled_boxes(garments: Sequence[Detection] | Sequence[LabelledGarment], ontology: Ontology) -> LabelledBoxes:
-    boxes: Boxes = np.array([garment.box for garment in garments], dtype=np.float32).reshape(-1, 4)
-    labels = np.array([ontology.detector_label(garment.category) for garment in garments], dtype=np.int64)
-    scores = [garment.score for garment in garments if isinstance(garment, Detection)]
-    return LabelledBoxes(boxes, labels, np.array(scores, dtype=np.float32) if len(scores) == len(garments) else None)
 
 
 def _without_nan(value: Any) -> Any:

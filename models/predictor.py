@@ -39,18 +39,18 @@ class Tagger:
         self._detector: Detector = bundle.load_detector(device)
         self._classifiers: Mapping[str, Classifier] = bundle.load_classifiers(device)
 
-    def tag(self, image: NDArray[np.uint8], min_score: float = 0.5) -> list[TaggedGarment]:
+    def tag(self, image: NDArray[np.uint8], min_score: float | None = None) -> list[TaggedGarment]:
         """Find the garments of a photo and answer their attributes, best detection first.
 
         Args:
             image: (H, W, 3) uint8, upright.
-            min_score: detections below it are dropped.
+            min_score: detections below it are dropped; None: as the bundle says.
         """
-        found = self.detect(image, min_score)
+        found = self.detect(image, self.bundle.min_score if min_score is None else min_score)
         answers = self.classify(image, [(detection.category, detection.box) for detection in found])
         return [TaggedGarment(detection, scores) for detection, scores in zip(found, answers, strict=True)]
 
-    def detect(self, image: NDArray[np.uint8], min_score: float = 0.5) -> list[Detection]:
+    def detect(self, image: NDArray[np.uint8], min_score: float) -> list[Detection]:
         """Find the garments of a photo; boxes in its pixels, clipped to it, best first."""
         height, width = image.shape[:2]
         canvas, scale = letterbox(image, detector_canvas((height, width), self.bundle.detector_long_side_px))

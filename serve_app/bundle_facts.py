@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from models.bundle import Bundle
+from models.bundle import DEFAULT_THRESHOLD, Bundle
 from models.ontology import Attribute, Ontology
 
 
@@ -18,6 +18,7 @@ class BundleFacts:
         detector_long_side_px: long side of the canvas that the detector takes.
         crop_size_px: side of the square that the classifiers take.
         crop_pad_ratio: share of a box's own size around its crop.
+        min_score: score from which a detection counts unless somebody says otherwise.
         threshold_by_attribute: category -> attribute -> score from which a value of several counts as seen, or a single
             choice is trusted.
     """
@@ -29,6 +30,7 @@ class BundleFacts:
     detector_long_side_px: int
     crop_size_px: int
     crop_pad_ratio: float
+    min_score: float = DEFAULT_THRESHOLD
     threshold_by_attribute: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @classmethod
@@ -42,6 +44,7 @@ class BundleFacts:
             detector_long_side_px=bundle.detector_long_side_px,
             crop_size_px=bundle.crop_size_px,
             crop_pad_ratio=bundle.crop_pad_ratio,
+            min_score=bundle.min_score,
             threshold_by_attribute=bundle.thresholds,
         )
 

@@ -29,7 +29,12 @@ class TaggerArgs(BaseModel):
     num_threads: int = Field(1, ge=1, description="Torch threads of each model replica; all busy ones share the cores.")
     num_decode_threads: int = Field(2, ge=1, description="Threads of a router replica that decode and crop.")
 
-    min_score: float = Field(0.5, ge=0, le=1, description="Detections below it are dropped unless the caller says.")
+    min_score: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Detections below it are dropped unless the caller says; none: as the bundle says.",
+    )
     min_several_score: float = Field(
         0.5,
         ge=0,

@@ -46,6 +46,7 @@ class LocalTagger:
         loaded = load_bundle(self._args.bundle_uri)
         facts = BundleFacts.of(loaded)
         self._ontology = loaded.ontology
+        self._min_score = loaded.min_score
         self._names = Names.load(self._args.profiles_uri, loaded.ontology)
         self._detector = loaded.load_detector(device)
         self._threads = ThreadPoolExecutor(1)
@@ -70,7 +71,7 @@ class LocalTagger:
         """
         data = photo.read_bytes()
         pairs = list(query_params(query).items())
-        options = parse_query(pairs, self._ontology, self._args.min_score, self._names)
+        options = parse_query(pairs, self._ontology, self._min_score, self._names)
         tagged = asyncio.run(self._composer.tag(lambda: (data, None), options))
         return self._answerer.response(tagged, options, request_id=photo.name)
 

@@ -54,6 +54,7 @@ class TaggingService:
     ) -> None:
         self._args = args
         self._bundle = bundle
+        self._min_score = bundle.min_score if args.min_score is None else args.min_score
         self._composer = composer
         self._answerer = answerer
         self._ping_detector = ping_detector
@@ -102,7 +103,7 @@ class TaggingService:
 
     def _options(self, request: Request) -> TagOptions:
         pairs = request.query_params.multi_items()
-        return parse_query(pairs, self._bundle.ontology, self._args.min_score, self._names)
+        return parse_query(pairs, self._bundle.ontology, self._min_score, self._names)
 
     async def check_ready(self) -> None:
         """Raise DetectorUnavailable unless a detector replica answers; a good answer holds for a second.

@@ -55,7 +55,8 @@ class PartWorker:
         self._folder = folder
         self._plan = plan
         self._tagger = tagger
-        self._options = TagOptions(plan.options.min_score, category=plan.options.category)
+        said = plan.options.min_score
+        self._options = TagOptions(tagger.min_score if said is None else said, category=plan.options.category)
         self._look_at = 0.0
         self._is_stopped = False
 

@@ -47,7 +47,7 @@ class CatalogOptions:
         source: where the photos come from, as given.
         bundle: label and digest of the bundle that answers.
         rows: one row a garment or a photo.
-        min_score: detections below it are dropped.
+        min_score: detections below it are dropped; None: as the bundle says.
         category: every photo as a whole shows this one; None: detect.
         column: of the table that names the photos; None: the first known.
     """
@@ -55,7 +55,7 @@ class CatalogOptions:
     source: str
     bundle: str
     rows: RowKind = "garment"
-    min_score: float = 0.5
+    min_score: float | None = None
     category: str | None = None
     column: str | None = None
 

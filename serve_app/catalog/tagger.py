@@ -60,6 +60,8 @@ class CatalogTagger:
             update=dict.fromkeys(("request_deadline_s", "detect_deadline_s", "classify_deadline_s"), _NO_DEADLINE_S)
         )
         self._args = args
+        self.min_score = bundle.min_score
+        """Score from which a detection counts, if the options say nothing."""
         self._read = read
         self._threads = ThreadPoolExecutor(_DECODE_THREADS, thread_name_prefix="decode")
         # On a CPU models that compute at once only take each other's caches: in turn a photo costs an eighth less.

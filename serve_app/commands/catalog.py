@@ -54,7 +54,7 @@ def catalog(
         source=_absolute(source),
         bundle=f"{loaded.label} {loaded.digest}",
         rows=rows,
-        min_score=args.min_score if min_score is None else min_score,
+        min_score=loaded.min_score if min_score is None else min_score,
         category=category,
         column=column,
     )

@@ -51,12 +51,18 @@ def evaluate(
     out.print(f"the whole report: {to / 'report.html'}")
 
 
-def calibrate(data: DataArgument, bundle: BundleOption, device: DeviceOption = "cpu") -> None:
-    """Fit temperatures and thresholds to a validation split and write them into the bundle."""
+def calibrate(
+    data: Annotated[list[Path], typer.Argument(help="Data sets that training never saw.")],
+    bundle: BundleOption,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Fit temperatures, thresholds and the score a detection needs to validation splits; write them to the bundle."""
     from models.bundle import load_bundle
     from models.calibration import calibrate as fit
-    from models.datasets import read_dataset
+    from models.datasets import read_dataset, read_facts
 
     loaded = load_bundle(TaggerArgs(bundle=bundle).bundle_uri)
-    fit(loaded, read_dataset(data, loaded.ontology), device)
-    out.print(f"{loaded.label} is calibrated on {data.name}")
+    sets = {each: read_dataset(each, loaded.ontology) for each in data}
+    complete = [photo for each, photos in sets.items() if read_facts(each).get("complete", True) for photo in photos]
+    fit(loaded, [photo for photos in sets.values() for photo in photos], complete, device)
+    out.print(f"{loaded.label} is calibrated on {', '.join(each.name for each in data)}")

@@ -71,7 +71,12 @@ def edit(directory: Path, change: Callable[[dict[str, Any]], object]) -> None:
 def test_a_bundle_says_what_it_is(bundle_dir: Path) -> None:
     bundle = load_bundle(bundle_dir)
     assert (bundle.label, bundle.ontology) == ("tiny@1.2.0", ONTOLOGY)
-    assert (bundle.detector_long_side_px, bundle.crop_size_px, bundle.crop_pad_ratio) == (128, 75, 0.05)
+    assert (bundle.detector_long_side_px, bundle.crop_size_px, bundle.crop_pad_ratio, bundle.min_score) == (
+        128,
+        75,
+        0.05,
+        0.5,
+    )
     assert bundle.training["command"] == "train"
     assert bundle.num_bytes == sum(path.stat().st_size for path in bundle_dir.glob("*.safetensors"))
     assert len(bundle.digest) == 64
@@ -82,11 +87,23 @@ def test_the_digest_names_the_answers_not_the_measured_quality(bundle_dir: Path)
     record_quality(bundle_dir, {"macro_f1": 0.5})
     assert load_bundle(bundle_dir).digest == first
     assert load_bundle(bundle_dir).quality == {"macro_f1": 0.5}
-    record_calibration(bundle_dir, Calibration({"skirt": {"length": 1.5}}, {"top": {"colour": 0.4}}))
+    record_calibration(bundle_dir, Calibration({"skirt": {"length": 1.5}}, {"top": {"colour": 0.4}}, 0.45))
     calibrated = load_bundle(bundle_dir)
     assert calibrated.digest != first
     assert calibrated.temperatures["skirt"]["length"] == 1.5
     assert calibrated.thresholds["top"]["colour"] == 0.4
+    assert calibrated.min_score == 0.45
+
+
+def test_a_bundle_of_format_1_is_read_and_calibrated(bundle_dir: Path) -> None:
+    def as_it_was(manifest: dict[str, Any]) -> None:
+        manifest["format"] = 1
+        del manifest["detector"]["min_score"]
+
+    edit(bundle_dir, as_it_was)
+    assert load_bundle(bundle_dir).min_score == 0.5
+    record_calibration(bundle_dir, Calibration({}, {}, 0.3))
+    assert load_bundle(bundle_dir).min_score == 0.3
 
 
 def _set(*path: str, to: Any) -> Callable[[dict[str, Any]], None]:
@@ -101,7 +118,7 @@ def _set(*path: str, to: Any) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        pytest.param(_set("format", to=2), "format 2.*install the matching version", id="unknown_format"),
+        pytest.param(_set("format", to=3), "format 3.*install the matching version", id="unknown_format"),
         pytest.param(_set("extra", to=1), "unknown key: extra", id="unknown_key"),
         pytest.param(lambda manifest: manifest.pop("files"), "misses: files", id="missing_key"),
         pytest.param(_set("detector", "extra", to=1), "detector has an unknown key", id="unknown_key_within"),
@@ -109,6 +126,8 @@ def _set(*path: str, to: Any) -> Callable[[dict[str, Any]], None]:
         pytest.param(_set("files", "/etc/passwd", to={}), "no file name for a bundle", id="absolute_path"),
         pytest.param(_set("files", "model.pt", to={}), "no file name for a bundle", id="pickle"),
         pytest.param(_set("files", "trunk.safetensors", to={}), "needs sha256 and bytes", id="no_digest"),
+        pytest.param(_set("format", to=1), "detector has an unknown key: min_score", id="key_of_a_later_format"),
+        pytest.param(_set("detector", "min_score", to="high"), "unusable", id="score_of_another_form"),
         pytest.param(_set("detector", "weights", to="../x"), "not listed under files", id="weights_elsewhere"),
         pytest.param(_set("classifiers", "weights", to=[]), "name no weights", id="weights_of_another_form"),
         pytest.param(_set("files", to=[]), "files .* no JSON object", id="files_of_another_form"),

@@ -1,8 +1,16 @@
 import numpy as np
 import pytest
 
-from models.calibration import MIN_GARMENTS, fit_calibration, fit_confidence, fit_temperature, fit_threshold
+from models.calibration import (
+    MIN_GARMENTS,
+    fit_calibration,
+    fit_confidence,
+    fit_min_score,
+    fit_temperature,
+    fit_threshold,
+)
 from models.crops import UNLABELLED, CropSet
+from models.metrics import LabelledBoxes
 from models.ontology import Attribute, Category
 
 LENGTH = Attribute("length", "single", ("mini", "midi"))
@@ -25,6 +33,33 @@ def test_a_threshold_lies_where_f1_is_best() -> None:
 
 def test_a_threshold_that_does_not_matter_stays_in_the_middle() -> None:
     assert fit_threshold(np.array([[0.99], [0.01]]), np.array([[True], [False]])) == 0.5
+
+
+def _photo(*scored: tuple[float, float], labels: int = 1) -> LabelledBoxes:
+    """Detections at (score, left side); the label lies at 0."""
+    boxes = np.array([(left, 0, left + 10, 10) for _, left in scored], dtype=np.float32)
+    scores = np.array([score for score, _ in scored], dtype=np.float32)
+    return LabelledBoxes(boxes, np.full(len(scored), labels), scores)
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [
+        pytest.param(1, (0.3, 0.4), id="what_is_right_counts"),
+        pytest.param(2, (0.4, 0.5), id="what_is_of_another_category_does_not"),
+    ],
+)
+def test_a_detection_needs_the_score_with_the_best_f1(label: int, expected: tuple[float, float]) -> None:
+    """Half of the photos have it at 0.9 and wrongly again at 0.3, half once at 0.4; of equal scores 0.5 is taken."""
+    true = [LabelledBoxes(np.array([(0, 0, 10, 10)], np.float32), np.array([1]))] * (2 * MIN_GARMENTS)
+    found = [_photo((0.9, 0), (0.3, 1)), _photo((0.4, 0), labels=label)] * MIN_GARMENTS
+    low, high = expected
+    assert low < fit_min_score(found, true) <= high
+
+
+def test_a_detectors_score_is_not_fitted_to_few_garments() -> None:
+    true = [LabelledBoxes(np.array([(0, 0, 10, 10)], np.float32), np.array([1]))] * (MIN_GARMENTS - 1)
+    assert fit_min_score([_photo((0.2, 0))] * len(true), true) == 0.5
 
 
 @pytest.mark.parametrize(

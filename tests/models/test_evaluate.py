@@ -34,6 +34,7 @@ BUNDLE = SimpleNamespace(
     version="1",
     digest="0" * 64,
     ontology=ONTOLOGY,
+    min_score=0.5,
     thresholds={"dress": {"colour": 0.6}},
     temperatures={"dress": {"length": 2.0}},
 )

@@ -2,14 +2,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from models.bundle import Bundle, load_bundle
 from models.bundle_writer import write_random_bundle
-from models.calibration import calibrate
+from models.calibration import MIN_GARMENTS, calibrate
 from models.errors import BundleError
 from models.images import crop_square
 from models.ontology import Attribute, Category, Ontology
 from models.predictor import Tagger, chosen_values
+from models.types import Detection, LabelledGarment, LabelledPhoto
 
 LENGTH = Attribute("length", "single", ("mini", "midi", "maxi"))
 COLOUR = Attribute("colour", "several", ("red", "blue"))
@@ -75,8 +77,25 @@ def test_one_classifier_answers_as_all_of_them_do(bundle: Bundle, tagger: Tagger
 
 
 def test_calibration_without_labels_changes_nothing(bundle: Bundle) -> None:
-    assert calibrate(bundle, []).temperatures == {}
+    assert calibrate(bundle, [], []).temperatures == {}
     assert load_bundle(bundle.dir).digest == bundle.digest
+
+
+def test_a_detection_needs_what_is_best_on_photos_with_all_garments_labelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = load_bundle(write_random_bundle(tmp_path / "bundle", ONTOLOGY))
+    box = (5.0, 5.0, 60.0, 120.0)
+    monkeypatch.setattr(Tagger, "detect", lambda self, image, min_score: [Detection(box, 0.3, "skirt")])
+    Image.fromarray(PHOTO).save(tmp_path / "a.png")
+    right = LabelledPhoto(tmp_path / "a.png", (LabelledGarment("skirt", box),))
+    beside = LabelledPhoto(tmp_path / "a.png", (LabelledGarment("skirt", box),), region=(60, 0, 90, 150))
+    calibrate(bundle, [right], [right] * MIN_GARMENTS)
+    assert load_bundle(bundle.dir).min_score == 0.3
+    calibrate(bundle, [right] * MIN_GARMENTS, [right])
+    assert load_bundle(bundle.dir).min_score == 0.5
+    calibrate(bundle, [right], [beside] * MIN_GARMENTS)  # found outside of what was labelled
+    assert load_bundle(bundle.dir).min_score == 0.5
 
 
 def test_the_same_seed_makes_the_same_bundle(bundle: Bundle, tmp_path: Path) -> None:

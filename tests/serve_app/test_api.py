@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ from models.vocabulary import Vocabulary, load_languages
 from serve_app.admission import Admission
 from serve_app.answer import Answerer
 from serve_app.api import make_asgi
+from serve_app.bundle_facts import BundleFacts
 from serve_app.compose import Composer
 from serve_app.config import TaggerArgs
 from serve_app.download import Downloader, Fetch
@@ -40,6 +42,7 @@ class Bench:
         threads: ThreadPoolExecutor,
         fetch: Fetch | None = None,
         detect: FakeDetect | None = None,
+        bundle: BundleFacts | None = None,
         **limits: Any,
     ) -> None:
         self.meter = FakeMeter()
@@ -48,10 +51,11 @@ class Bench:
         self.ping_error: Exception | None = None
         self.fetched: list[tuple[str, float]] = []
         args = TaggerArgs.model_validate(limits)
-        composer = Composer(args, facts(), self.detect, self.classify, threads, self.meter)
-        answerer = Answerer(facts(), args.min_several_score, args.low_confidence_score, self.meter)
+        bundle = bundle or facts()
+        composer = Composer(args, bundle, self.detect, self.classify, threads, self.meter)
+        answerer = Answerer(bundle, args.min_several_score, args.low_confidence_score, self.meter)
         self.service = TaggingService(
-            args, facts(), composer, answerer, self._ping, fetch or self._fetch, self.meter, NAMES
+            args, bundle, composer, answerer, self._ping, fetch or self._fetch, self.meter, NAMES
         )
         transport = httpx.ASGITransport(make_asgi(self.service, self.meter))
         self.client = httpx.AsyncClient(transport=transport, base_url="http://tagger")
@@ -128,6 +132,23 @@ async def test_bad_requests_have_their_own_code_and_touch_no_model(closed_bench:
     assert case.says in response.json()["error"]["message"]
     assert response.json()["error"]["request_id"] == response.headers["x-request-id"]
     assert bench.num_model_calls == 0
+
+
+@pytest.mark.parametrize(
+    ("limits", "query", "num_garments"),
+    [
+        pytest.param({}, {}, 0, id="the_bundle_s"),
+        pytest.param({"min_score": 0.85}, {}, 1, id="the_service_s"),
+        pytest.param({"min_score": 0.85}, {"min_score": 0.92}, 0, id="the_caller_s"),
+    ],
+)
+async def test_a_garment_needs_the_score_that_was_said_last(
+    limits: dict[str, float], query: dict[str, float], num_garments: int
+) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        bench = Bench(threads, bundle=replace(facts(), min_score=0.95), **limits)
+        body = (await bench.client.post("/v1/tag", content=PHOTO, params=query)).json()
+    assert len(body["garments"]) == num_garments  # the dress has 0.9
 
 
 async def test_query_parameters_reach_the_answer(bench: Bench) -> None:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,16 @@ def test_every_photo_has_its_row_and_broken_ones_say_why(shop: Path, tagger: Cat
     )
 
 
+def test_garments_count_from_the_score_that_the_bundle_says(shop: Path) -> None:
+    models = {name: FakeClassifier(name) for name in load_ontology().category_names}
+    bundle = replace(facts(), min_score=0.75)  # the skirt is less sure than that
+    tagger = CatalogTagger(TaggerArgs(), bundle, FakeDetector([DRESS, SKIRT]), models, read_photo)
+    folder, plan = _plan(shop, rows="photo")
+    _do(folder, plan, tagger, {0})
+    tagger.close()
+    assert counts_of(folder, 0).garments == 2
+
+
 def test_one_row_a_garment_keeps_photos_without_any(shop: Path, tagger: CatalogTagger) -> None:
     folder, plan = _plan(shop, min_score=0.75)  # the skirt is less sure than that
     _do(folder, plan, tagger, {0, 1, 2})
@@ -147,7 +158,7 @@ def test_a_run_that_was_killed_goes_on_with_what_is_missing(shop: Path, tagger: 
     ("changed", "says"),
     [
         pytest.param({"bundle": "fake@2.0.0 1"}, "bundle was 'fake@1.0.0 0' and is now 'fake@2.0.0 1'", id="bundle"),
-        pytest.param({"min_score": 0.7}, "min_score was 0.5 and is now 0.7", id="min_score"),
+        pytest.param({"min_score": 0.7}, "min_score was None and is now 0.7", id="min_score"),
         pytest.param({"rows": "photo"}, "rows was 'garment'", id="rows"),
         pytest.param({"source": "/elsewhere"}, "source was", id="source"),
     ],
@@ -202,6 +213,8 @@ class Killed(BaseException):
 
 class MortalTagger:
     """Dies of one photo, whatever else it is given with it."""
+
+    min_score = 0.5
 
     def __init__(self) -> None:
         self.num_deaths = 0
